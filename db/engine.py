@@ -1,0 +1,89 @@
+"""The one place that opens connections and transactions.
+
+A read transaction is a snapshot: it sees the store as it was at its first statement. A write
+transaction takes SQLite's single write lock when it begins, not at its first write, so that what it
+reads can't change under it and two writers wait in turn instead of failing halfway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError
+
+from db.errors import StoreError
+
+# Three float16 vectors of 1280 dimensions fill a page to 94 %; SQLite's default of 4096 holds one.
+PAGE_SIZE = 8192
+# How long a writer waits for its turn.
+BUSY_SECONDS = 60
+
+_BEGIN = "sqlite_begin"
+
+
+def connect(path: Path) -> Engine:
+    """Return an engine for the SQLite file at `path`, which is created when absent.
+
+    Every connection uses WAL (readers and the writer don't block each other) and
+    `synchronous=FULL` (what was committed survives a power cut).
+    """
+    url = URL.create("sqlite", database=str(path))
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # Transactions are ours: the driver's implicit BEGIN would come too late for a snapshot.
+        connection.isolation_level = None
+        for pragma in (
+            f"page_size = {PAGE_SIZE}",  # has effect before the first table only
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get(_BEGIN, 'DEFERRED')}")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine, mode: Literal["read", "write"]) -> Iterator[Connection]:
+    """Run the body in one transaction: committed at its end, rolled back by an exception.
+
+    Raises:
+        StoreError: The database refused; its reasons are put in words a user can act on.
+    """
+    begin = "IMMEDIATE" if mode == "write" else "DEFERRED"
+    try:
+        with (
+            engine.connect().execution_options(**{_BEGIN: begin}) as connection,
+            connection.begin(),
+        ):
+            yield connection
+    except DatabaseError as error:
+        raise StoreError(_sentence(error, engine)) from error
+
+
+def _sentence(error: DatabaseError, engine: Engine) -> str:
+    reason = str(error.orig)
+    where = engine.url.database
+    if "locked" in reason:
+        return (
+            f"{where} was busy for {BUSY_SECONDS} s: another process holds its write lock; "
+            "wait for it to end and try again."
+        )
+    if "full" in reason:
+        return f"No space is left on the disk of {where}: free some and try again; nothing is lost."
+    if "readonly" in reason or "unable to open" in reason:
+        return f"{where} can't be opened for this: check the permissions of it and its folder."
+    if "not a database" in reason or "malformed" in reason:
+        return f"{where} is damaged or no SQLite database ({reason}): restore it from a backup."
+    return f"{where}: the database refused ({reason})."

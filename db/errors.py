@@ -1,0 +1,7 @@
+"""What can go wrong with a store, as one-sentence exceptions."""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The store can't be used as asked; the text says what, where and how to mend it."""

@@ -1,0 +1,211 @@
+"""What can be asked of a store, inside one read snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Select, func, select
+
+from db.records import (
+    Failure,
+    Generation,
+    Item,
+    StoredEncoder,
+    StoredVectors,
+    Threshold,
+)
+from db.schema import (
+    EncoderRow,
+    FailureRow,
+    GalleryRow,
+    GenerationRow,
+    ItemRow,
+    ThresholdRow,
+    VectorRow,
+)
+
+# Rows of a result fetched at a time: bounds memory, not the answer.
+_FETCH = 1000
+
+
+class Reader:
+    """Questions to one snapshot; every answer speaks of the same sequence number."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def seq(self) -> int:
+        """The sequence number of the last write in this snapshot."""
+        return int(self._connection.scalar(select(GalleryRow.seq)) or 0)
+
+    @cached_property
+    def encoder(self) -> StoredEncoder:
+        """The encoder this gallery belongs to."""
+        row = self._connection.execute(
+            select(EncoderRow).join(GalleryRow, GalleryRow.encoder_id == EncoderRow.id)
+        ).one()
+        return StoredEncoder(row.id, row.fingerprint, row.name, row.dim)
+
+    def settings(self) -> dict[str, Any]:
+        """The gallery's settings."""
+        return dict(self._connection.scalar(select(GalleryRow.settings)) or {})
+
+    # Items
+
+    def count_items(self, label: str | None = None) -> int:
+        """How many items there are, or how many show `label`."""
+        query = select(func.count()).select_from(ItemRow)
+        if label is not None:
+            query = query.where(ItemRow.label == label)
+        return int(self._connection.scalar(query) or 0)
+
+    def label_counts(self) -> dict[str, int]:
+        """How many items each label has, by label in alphabetical order."""
+        query = (
+            select(ItemRow.label, func.count())
+            .where(ItemRow.label.is_not(None))
+            .group_by(ItemRow.label)
+            .order_by(ItemRow.label)
+        )
+        return {str(row[0]): row[1] for row in self._connection.execute(query)}
+
+    def items(
+        self,
+        *,
+        ids: Sequence[int] | None = None,
+        label: str | None = None,
+        path: str | None = None,
+        content_hash: str | None = None,
+    ) -> Iterator[Item]:
+        """Yield the items that meet every condition given, in order of id."""
+        query = select(ItemRow).order_by(ItemRow.id)
+        if label is not None:
+            query = query.where(ItemRow.label == label)
+        if path is not None:
+            query = query.where(ItemRow.path == path)
+        if content_hash is not None:
+            query = query.where(ItemRow.content_hash == content_hash)
+        if ids is None:
+            yield from (_item(row) for row in self._stream(query))
+            return
+        for start in range(0, len(ids), _FETCH):
+            chunk = query.where(ItemRow.id.in_(ids[start : start + _FETCH]))
+            yield from (_item(row) for row in self._stream(chunk))
+
+    def has_content(self, content_hash: str) -> bool:
+        """Whether an item with exactly these bytes is stored."""
+        query = select(ItemRow.id).where(ItemRow.content_hash == content_hash).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    # Vectors
+
+    def count_vectors(self) -> int:
+        """How many live vectors the current encoder has."""
+        query = select(func.count()).select_from(VectorRow).where(*self._live())
+        return int(self._connection.scalar(query) or 0)
+
+    def vectors(self, *, after_seq: int = -1, chunk: int = 4096) -> Iterator[StoredVectors]:
+        """Yield the live vectors that came after `after_seq`, in chunks, in order of id."""
+        query = select(VectorRow.id, VectorRow.item_id, VectorRow.data).where(*self._live())
+        if after_seq >= 0:
+            query = query.where(VectorRow.added_seq > after_seq)
+        result = self._connection.execute(
+            query.order_by(VectorRow.id), execution_options={"yield_per": chunk}
+        )
+        for rows in result.partitions():
+            yield self._stored(rows)
+
+    def vectors_by_id(self, ids: Sequence[int]) -> StoredVectors:
+        """Return the live vectors among `ids`, in order of id."""
+        query = (
+            select(VectorRow.id, VectorRow.item_id, VectorRow.data)
+            .where(*self._live(), VectorRow.id.in_(ids))
+            .order_by(VectorRow.id)
+        )
+        return self._stored(self._connection.execute(query).all())
+
+    def removed_since(self, seq: int) -> list[int]:
+        """Return the ids of the vectors that went after `seq`."""
+        query = select(VectorRow.id).where(VectorRow.removed_seq > seq)
+        return list(self._connection.scalars(query))
+
+    # The rest
+
+    def threshold(self) -> Threshold | None:
+        """The threshold in force: the newest one of the current encoder."""
+        row = self._connection.execute(
+            select(ThresholdRow)
+            .where(ThresholdRow.encoder_id == self.encoder.id)
+            .order_by(ThresholdRow.id.desc())
+            .limit(1)
+        ).first()
+        if row is None:
+            return None
+        return Threshold(
+            value=row.value,
+            objective=row.objective,
+            source=row.source,
+            encoder_fingerprint=self.encoder.fingerprint,
+            details=row.details,
+            created_at=row.created_at,
+        )
+
+    def failures(self) -> list[Failure]:
+        """The files that could not become items, by path."""
+        rows = self._connection.execute(select(FailureRow).order_by(FailureRow.path))
+        return [Failure(row.path, row.reason, row.failed_at) for row in rows]
+
+    def generations(self) -> list[Generation]:
+        """The recorded index files, newest first."""
+        rows = self._connection.execute(
+            select(GenerationRow, EncoderRow.fingerprint)
+            .join(EncoderRow, EncoderRow.id == GenerationRow.encoder_id)
+            .order_by(GenerationRow.id.desc())
+        )
+        return [
+            Generation(
+                id=row.id,
+                kind=row.kind,
+                file_name=row.file_name,
+                sha256=row.sha256,
+                seq=row.seq,
+                count=row.vector_count,
+                encoder_fingerprint=row.fingerprint,
+                created_at=row.created_at,
+            )
+            for row in rows
+        ]
+
+    def _live(self) -> tuple[Any, ...]:
+        return (VectorRow.encoder_id == self.encoder.id, VectorRow.removed_seq.is_(None))
+
+    def _stored(self, rows: Sequence[Any]) -> StoredVectors:
+        data = np.frombuffer(b"".join(row.data for row in rows), dtype="<f2")
+        return StoredVectors(
+            ids=np.array([row.id for row in rows], dtype=np.int64),
+            item_ids=np.array([row.item_id for row in rows], dtype=np.int64),
+            data=data.reshape(len(rows), self.encoder.dim),
+        )
+
+    def _stream(self, query: Select[Any]) -> Iterator[Any]:
+        yield from self._connection.execute(query, execution_options={"yield_per": _FETCH})
+
+
+def _item(row: Any) -> Item:
+    return Item(
+        id=row.id,
+        label=row.label,
+        source_label=row.source_label,
+        path=row.path,
+        content_hash=row.content_hash,
+        width=row.width,
+        height=row.height,
+        file_size=row.file_size,
+        mtime_ns=row.mtime_ns,
+        metadata=row.meta,
+        added_at=row.added_at,
+    )

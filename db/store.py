@@ -1,0 +1,94 @@
+"""The store: one SQLite file that holds everything a gallery knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Engine, insert, text
+
+from db import migrate
+from db.engine import connect, transaction
+from db.errors import StoreError
+from db.reader import Reader
+from db.schema import EncoderRow, GalleryRow
+from db.writer import Writer, now
+
+
+class Store:
+    """An open store. Safe to use from several threads; any number of processes may have it open."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def create(
+        cls, path: Path, *, fingerprint: str, encoder_name: str, dim: int, settings: dict[str, Any]
+    ) -> Self:
+        """Create a store for the vectors of one encoder.
+
+        Raises:
+            StoreError: The file exists already.
+        """
+        if path.exists():
+            raise StoreError(f"{path} exists already: open it, or choose another place.")
+        engine = connect(path)
+        migrate.create_schema(engine)
+        with transaction(engine, "write") as connection:
+            encoder = {"fingerprint": fingerprint, "name": encoder_name, "dim": dim}
+            encoder_id = connection.execute(
+                insert(EncoderRow).values(encoder | {"added_at": now()}).returning(EncoderRow.id)
+            ).scalar_one()
+            connection.execute(
+                insert(GalleryRow).values(
+                    seq=0, encoder_id=encoder_id, settings=settings, created_at=now()
+                )
+            )
+        return cls(engine)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open an existing store; an older schema is migrated first.
+
+        Raises:
+            StoreError: There is none, it is damaged, or a newer lookalike made it.
+        """
+        if not path.is_file():
+            raise StoreError(f"There is no store at {path}: create a gallery first.")
+        engine = connect(path)
+        try:
+            state = migrate.state(engine)
+            if state == "newer":
+                raise StoreError(
+                    f"{path} was written by a newer lookalike: upgrade this one to open it."
+                )
+            if state == "older":
+                migrate.upgrade(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Open a snapshot: everything read in it belongs to one moment."""
+        with transaction(self._engine, "read") as connection:
+            yield Reader(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Writer]:
+        """Open a write transaction: durable when the block ends, undone when it raises."""
+        with transaction(self._engine, "write") as connection:
+            yield Writer(connection)
+
+    def damage(self) -> list[str]:
+        """Let SQLite prove its file; return what it finds, nothing when all is well."""
+        with transaction(self._engine, "read") as connection:
+            rows = connection.scalars(text("PRAGMA integrity_check")).all()
+        return [row for row in rows if row != "ok"]
+
+    def close(self) -> None:
+        """Close all connections; the last one to go folds the write-ahead log into the file."""
+        self._engine.dispose()

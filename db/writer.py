@@ -1,0 +1,173 @@
+"""What can be changed in a store, inside one write transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from db.errors import StoreError
+from db.reader import Reader
+from db.records import NewItem
+from db.schema import (
+    FailureRow,
+    GalleryRow,
+    GenerationRow,
+    ItemRow,
+    ThresholdRow,
+    VectorRow,
+)
+
+# Ids named in one statement; SQLite takes 32,766 parameters.
+_IDS = 10_000
+
+
+def now() -> datetime:
+    """The present in UTC, without zone, as the store keeps it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Writer(Reader):
+    """Changes of one transaction: all of them happen, at one new sequence number, or none."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        connection.execute(update(GalleryRow).values(seq=GalleryRow.seq + 1))
+
+    def add_item(self, item: NewItem, vector: NDArray[np.float32]) -> int:
+        """Store a new item with its vector and return its id.
+
+        An earlier failure of the same path is forgotten.
+
+        Args:
+            item: The item; its path must not belong to another one.
+            vector: float32, shape `(dim,)`, L2-normalised; kept as float16.
+
+        Raises:
+            StoreError: The vector's length is not the encoder's.
+        """
+        values = _columns(item) | {"added_at": now()}
+        query = insert(ItemRow).values(values).returning(ItemRow.id)
+        item_id = self._connection.execute(query).scalar_one()
+        self._add_vector(item_id, vector)
+        self.forget_failure(item.path)
+        return item_id
+
+    def replace_image(self, item_id: int, item: NewItem, vector: NDArray[np.float32]) -> None:
+        """Give an item a new image: its old vector goes, a new one comes, its id stays."""
+        self._remove_vectors([item_id])
+        self.update_item(item_id, **_columns(item))
+        self._add_vector(item_id, vector)
+        self.forget_failure(item.path)
+
+    def update_item(self, item_id: int, **columns: Any) -> None:
+        """Set columns of an item that don't concern its image (`label`, `path`, `meta`, …)."""
+        self._connection.execute(update(ItemRow).where(ItemRow.id == item_id).values(columns))
+
+    def remove_items(self, ids: Sequence[int]) -> int:
+        """Remove items and return how many of `ids` there were."""
+        removed = 0
+        for start in range(0, len(ids), _IDS):
+            chunk = ids[start : start + _IDS]
+            self._remove_vectors(chunk)
+            removed += self._connection.execute(
+                delete(ItemRow).where(ItemRow.id.in_(chunk))
+            ).rowcount
+        return removed
+
+    def relabel_items(self, ids: Sequence[int], label: str | None) -> int:
+        """Give items another label (`None`: an identity of their own); return how many."""
+        changed = 0
+        for start in range(0, len(ids), _IDS):
+            query = update(ItemRow).where(ItemRow.id.in_(ids[start : start + _IDS]))
+            changed += self._connection.execute(query.values(label=label)).rowcount
+        return changed
+
+    def record_failure(self, path: str, reason: str) -> None:
+        """Note that a file could not become an item; a later note replaces an earlier one."""
+        values = {"reason": reason, "failed_at": now()}
+        self._connection.execute(
+            upsert(FailureRow)
+            .values(path=path, **values)
+            .on_conflict_do_update(index_elements=[FailureRow.path], set_=values)
+        )
+
+    def forget_failure(self, path: str) -> None:
+        """Drop the note about a file, if there is one."""
+        self._connection.execute(delete(FailureRow).where(FailureRow.path == path))
+
+    def add_threshold(
+        self, value: float, *, objective: str, source: str, details: dict[str, Any]
+    ) -> None:
+        """Store a threshold for the current encoder; it is in force from now on."""
+        self._connection.execute(
+            insert(ThresholdRow).values(
+                encoder_id=self.encoder.id,
+                value=value,
+                objective=objective,
+                source=source,
+                details=details,
+                created_at=now(),
+            )
+        )
+
+    def add_generation(
+        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int
+    ) -> None:
+        """Record an index file that is already whole and flushed on disk."""
+        self._connection.execute(
+            insert(GenerationRow).values(
+                encoder_id=self.encoder.id,
+                kind=kind,
+                file_name=file_name,
+                sha256=sha256,
+                seq=seq,
+                vector_count=count,
+                created_at=now(),
+            )
+        )
+
+    def drop_generation(self, generation_id: int) -> None:
+        """Forget an index file."""
+        self._connection.execute(delete(GenerationRow).where(GenerationRow.id == generation_id))
+
+    def _add_vector(self, item_id: int, vector: NDArray[np.float32]) -> None:
+        if vector.shape != (self.encoder.dim,):
+            raise StoreError(
+                f"A vector of shape {vector.shape} can't be stored: this gallery's encoder makes "
+                f"({self.encoder.dim},)."
+            )
+        self._connection.execute(
+            insert(VectorRow).values(
+                item_id=item_id,
+                encoder_id=self.encoder.id,
+                added_seq=self.seq,
+                data=vector.astype("<f2").tobytes(),
+            )
+        )
+
+    def _remove_vectors(self, item_ids: Sequence[int]) -> None:
+        self._connection.execute(
+            update(VectorRow)
+            .where(VectorRow.item_id.in_(item_ids), VectorRow.removed_seq.is_(None))
+            .values(removed_seq=self.seq)
+        )
+
+
+def _columns(item: NewItem) -> dict[str, Any]:
+    return {
+        "label": item.label,
+        "source_label": item.source_label,
+        "path": item.path,
+        "content_hash": item.content_hash,
+        "width": item.width,
+        "height": item.height,
+        "file_size": item.file_size,
+        "mtime_ns": item.mtime_ns,
+        "meta": item.metadata,
+    }

@@ -1,0 +1,23 @@
+"""What a user can mend, as exceptions whose text is one sentence: what, where, how to mend it."""
+
+from __future__ import annotations
+
+
+class LookalikeError(Exception):
+    """Bad input or a bad state that the user can mend; the command line prints it and exits with 2."""
+
+
+class ImageError(LookalikeError):
+    """Bytes that can't be turned into pixels; the text says why, in words fit for a report."""
+
+
+class GalleryError(LookalikeError):
+    """A gallery that can't be created, opened or used as asked."""
+
+
+class EncoderError(LookalikeError):
+    """An encoder that can't be built, loaded or used with this gallery."""
+
+
+class LabelsError(LookalikeError):
+    """A label source (CSV) that can't be read; the text names the row and the column."""

@@ -1,0 +1,1 @@
+"""Evaluation: metrics (pure NumPy), what they are measured on, threshold tuning."""

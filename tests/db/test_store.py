@@ -1,0 +1,281 @@
+"""The store's promises: snapshots, sequence numbers, ids, refusals."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from db import NewItem, Store, StoreError
+
+DIM = 8
+
+
+def vector(seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+    return values / np.linalg.norm(values)
+
+
+def new_item(name: str, **changes: object) -> NewItem:
+    values = {
+        "path": f"/photos/{name}.jpg",
+        "content_hash": name.ljust(64, "0"),
+        "width": 4,
+        "height": 3,
+        "file_size": 100,
+        "mtime_ns": 1_700_000_000_000_000_000,
+        "label": "tea",
+    }
+    return NewItem(**(values | changes))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store.create(
+        tmp_path / "gallery.db", fingerprint="f" * 64, encoder_name="tiny", dim=DIM, settings={}
+    )
+    yield made
+    made.close()
+
+
+def add(store: Store, *names: str, **changes: object) -> list[int]:
+    with store.write() as tx:
+        return [tx.add_item(new_item(name, **changes), vector(len(name))) for name in names]
+
+
+def test_an_item_comes_back_as_it_went_in(store: Store) -> None:
+    item = new_item("a", metadata={"shelf": 3}, source_label="tea")
+    with store.write() as tx:
+        item_id = tx.add_item(item, vector(1))
+    with store.read() as tx:
+        (found,) = tx.items()
+        (stored,) = list(tx.vectors())
+    assert found.id == item_id
+    assert {name: getattr(found, name) for name in vars(item)} == vars(item)
+    assert stored.item_ids.tolist() == [item_id]
+    assert stored.data.dtype == np.float16
+    np.testing.assert_array_equal(stored.data[0], vector(1).astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ({}, ["a", "bb", "ccc"]),
+        ({"label": "tea"}, ["a", "bb"]),
+        ({"path": "/photos/bb.jpg"}, ["bb"]),
+        ({"content_hash": "a".ljust(64, "0")}, ["a"]),
+        ({"label": "coffee", "path": "/photos/a.jpg"}, []),
+        ({"ids": []}, []),
+    ],
+)
+def test_items_meet_every_condition(
+    store: Store, condition: dict[str, object], expected: list[str]
+) -> None:
+    add(store, "a", "bb")
+    add(store, "ccc", label="coffee")
+    with store.read() as tx:
+        found = [Path(item.path).stem for item in tx.items(**condition)]
+    assert found == expected
+
+
+def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
+    add(store, "a")
+    with pytest.raises(RuntimeError), store.write() as tx:
+        tx.add_item(new_item("bb"), vector(2))
+        tx.remove_items([1])
+        raise RuntimeError
+    with store.read() as tx:
+        assert [item.id for item in tx.items()] == [1]
+        assert tx.count_vectors() == 1
+        assert tx.seq == 1
+
+
+def test_ids_are_never_given_out_again(store: Store) -> None:
+    first = add(store, "a", "bb")
+    with store.write() as tx:
+        assert tx.remove_items(first) == 2
+    second = add(store, "a", "bb")
+    assert not set(first) & set(second)
+    with store.read() as tx:
+        (stored,) = tx.vectors()
+        assert min(stored.ids) > 2
+
+
+def test_sequence_numbers_are_the_change_log(store: Store) -> None:
+    ids = add(store, "a", "bb")
+    with store.read() as tx:
+        before = tx.seq
+        old = np.concatenate([part.ids for part in tx.vectors()])
+    add(store, "ccc")
+    with store.write() as tx:
+        tx.remove_items(ids[:1])
+    with store.read() as tx:
+        came = np.concatenate([part.ids for part in tx.vectors(after_seq=before)])
+        gone = tx.removed_since(before)
+        assert tx.seq == before + 2
+        assert list(tx.vectors(after_seq=tx.seq)) == []
+    assert len(came) == 1
+    assert came[0] not in old
+    assert gone == [old[0]]
+
+
+def test_replacing_an_image_keeps_the_item_and_changes_the_vector(store: Store) -> None:
+    (item_id,) = add(store, "a")
+    with store.read() as tx:
+        before, (old,) = tx.seq, tx.vectors()
+    with store.write() as tx:
+        tx.replace_image(item_id, new_item("a", content_hash="9" * 64), vector(7))
+    with store.read() as tx:
+        (item,) = tx.items()
+        (new,) = tx.vectors()
+        assert tx.removed_since(before) == old.ids.tolist()
+    assert item.id == item_id
+    assert item.content_hash == "9" * 64
+    assert new.ids[0] != old.ids[0]
+    np.testing.assert_array_equal(new.data[0], vector(7).astype(np.float16))
+
+
+def test_a_reader_sees_one_moment(store: Store) -> None:
+    add(store, "a")
+    with store.read() as tx:
+        assert tx.count_items() == 1
+        add(store, "bb")
+        assert tx.count_items() == 1
+        assert tx.seq == 1
+    with store.read() as tx:
+        assert tx.count_items() == 2
+
+
+def test_vectors_by_id_gives_only_live_ones(store: Store) -> None:
+    ids = add(store, "a", "bb")
+    with store.write() as tx:
+        tx.remove_items(ids[:1])
+    with store.read() as tx:
+        found = tx.vectors_by_id([1, 2, 99])
+        assert found.item_ids.tolist() == ids[1:]
+        assert tx.vectors_by_id([]).data.shape == (0, DIM)
+
+
+def test_two_items_cannot_share_a_path(store: Store) -> None:
+    add(store, "a")
+    with pytest.raises(StoreError, match="UNIQUE"):
+        add(store, "a")
+
+
+def test_a_vector_of_another_length_is_refused(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"shape \(3,\)"), store.write() as tx:
+        tx.add_item(new_item("a"), np.ones(3, np.float32))
+
+
+def test_the_newest_threshold_is_in_force(store: Store) -> None:
+    with store.read() as tx:
+        assert tx.threshold() is None
+    for value in (0.25, 0.5):
+        with store.write() as tx:
+            tx.add_threshold(value, objective="fpir=0.05", source="gallery", details={"n": 3})
+    with store.read() as tx:
+        threshold = tx.threshold()
+    assert threshold is not None
+    assert threshold.value == 0.5
+    assert threshold.encoder_fingerprint == "f" * 64
+    assert threshold.details == {"n": 3}
+
+
+def test_a_failure_is_replaced_and_then_forgotten_by_success(store: Store) -> None:
+    for reason in ("empty", "truncated"):
+        with store.write() as tx:
+            tx.record_failure("/photos/a.jpg", reason)
+    with store.read() as tx:
+        assert [(f.path, f.reason) for f in tx.failures()] == [("/photos/a.jpg", "truncated")]
+    add(store, "a")
+    with store.read() as tx:
+        assert tx.failures() == []
+
+
+def test_generations_come_newest_first(store: Store) -> None:
+    for number in (1, 2):
+        with store.write() as tx:
+            tx.add_generation(
+                kind="exact", file_name=f"gen-{number}", sha256="0" * 64, seq=number, count=number
+            )
+    with store.read() as tx:
+        assert [(g.file_name, g.count) for g in tx.generations()] == [("gen-2", 2), ("gen-1", 1)]
+
+
+def test_labels_are_counted(store: Store) -> None:
+    add(store, "a", "bb")
+    add(store, "ccc", label=None)
+    with store.read() as tx:
+        assert tx.label_counts() == {"tea": 2}
+        assert tx.count_items("tea") == 2
+    with store.write() as tx:
+        assert tx.relabel_items([3], "tea") == 1
+    with store.read() as tx:
+        assert tx.label_counts() == {"tea": 3}
+
+
+def test_float16_moves_a_distance_by_less_than_a_ten_thousandth() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((500, 1280)).astype(np.float32)
+    vectors[:250] += 20 * vectors[250:]  # near pairs too, where a distance is small
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = vectors[250:]
+    exact = 1 - queries @ vectors.T
+    stored = 1 - queries @ vectors.astype("<f2").astype(np.float32).T
+    assert np.abs(exact - stored).max() < 1e-4
+
+
+def test_the_file_is_in_wal_mode_and_packs_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.db"
+    rng = np.random.default_rng(0)
+    sizes = []
+    Store.create(path, fingerprint="f", encoder_name="e", dim=1280, settings={}).close()
+    for part in range(2):
+        store = Store.open(path)
+        with store.write() as tx:
+            for number in range(300):
+                item = new_item(f"{part}-{number}")
+                tx.add_item(item, rng.standard_normal(1280).astype(np.float32))
+        store.close()
+        sizes.append(path.stat().st_size)
+    raw = sqlite3.connect(path)
+    assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    raw.close()
+    assert (sizes[1] - sizes[0]) / 300 < 2560 * 1.25
+
+
+def test_opening_refuses_what_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store"):
+        Store.open(tmp_path / "absent.db")
+    text = tmp_path / "text.db"
+    text.write_text("not a database, but long enough to look at" * 30)
+    with pytest.raises(StoreError, match="damaged or no SQLite"):
+        Store.open(text)
+    other = tmp_path / "other.db"
+    sqlite3.connect(other).execute("CREATE TABLE t (x)").connection.close()
+    with pytest.raises(StoreError, match="no lookalike store"):
+        Store.open(other)
+
+
+def test_creating_over_a_file_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="exists already"):
+        Store.create(tmp_path / "gallery.db", fingerprint="f", encoder_name="e", dim=2, settings={})
+
+
+def test_damage_is_found(store: Store, tmp_path: Path) -> None:
+    add(store, *(f"{'x' * n}" for n in range(1, 60)))
+    assert store.damage() == []
+    store.close()
+    path = tmp_path / "gallery.db"
+    page = bytearray(path.read_bytes())
+    middle = len(page) // 2
+    page[middle : middle + 4096] = b"\xff" * 4096
+    path.write_bytes(page)
+    try:
+        found = Store.open(path).damage()
+    except StoreError as error:
+        found = [str(error)]
+    assert found
