@@ -1,0 +1,133 @@
+"""One suite for every index: NumPy brute force's answers. A backend joins through `BACKENDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexes import Changes, ExactIndex, Hits, VectorIndex
+
+BACKENDS: dict[str, Callable[[int], VectorIndex]] = {"exact": ExactIndex}
+TOLERANCE = 2e-3  # float16 vectors of few dimensions
+
+backends = pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
+
+
+def unit(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    vectors = rng.standard_normal((count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def added(ids: np.ndarray, vectors: np.ndarray) -> Changes:
+    return Changes(added_ids=np.asarray(ids, dtype=np.int64), added_vectors=vectors)
+
+
+def removed(*ids: int) -> Changes:
+    return Changes(removed_ids=np.array(ids, dtype=np.int64))
+
+
+def assert_nearest(hits: Hits, queries: np.ndarray, held: dict[int, np.ndarray], k: int) -> None:
+    """Compare with brute force over `held`; which of several equally near ids comes is open."""
+    assert hits.ids.shape == hits.distances.shape == (len(queries), k)
+    assert hits.ids.dtype == np.int64
+    assert hits.distances.dtype == np.float32
+    found = min(k, len(held))
+    assert (hits.ids[:, found:] == -1).all()
+    assert np.isposinf(hits.distances[:, found:]).all()
+    for query, ids, distances in zip(queries, hits.ids, hits.distances, strict=True):
+        true = {i: 1 - float(query @ vector) for i, vector in held.items()}
+        assert len(set(ids[:found].tolist())) == found
+        assert (np.diff(distances[:found]) >= 0).all()
+        np.testing.assert_allclose(
+            distances[:found], [true[i] for i in ids[:found]], atol=TOLERANCE
+        )
+        np.testing.assert_allclose(distances[:found], sorted(true.values())[:found], atol=TOLERANCE)
+
+
+@backends
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_history_of_changes_ends_as_brute_force_says(
+    make: Callable[[int], VectorIndex], data: st.DataObject
+) -> None:
+    dim = data.draw(st.sampled_from([2, 8, 33]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    pool = unit(rng, 60, dim)
+    if data.draw(st.booleans()):
+        pool[30:] = pool[:30]  # exact duplicates
+    index, held, gone, past = make(dim), {}, set(), []
+    for _ in range(data.draw(st.integers(1, 6))):
+        if past and data.draw(st.booleans()):
+            change = data.draw(st.sampled_from(past))  # replayed: must change nothing
+        else:
+            come = np.array(sorted(data.draw(st.sets(st.integers(0, 59)))), dtype=np.int64)
+            go = np.array(sorted(data.draw(st.sets(st.integers(0, 70)))), dtype=np.int64)
+            change = Changes(come * 7, pool[come], go * 7)
+        past.append(change)
+        index.apply(change)
+        gone |= set(change.removed_ids.tolist())
+        held |= dict(zip(change.added_ids.tolist(), change.added_vectors, strict=True))
+        held = {i: vector for i, vector in held.items() if i not in gone}
+        assert len(index) == len(held)
+    allow = None
+    if data.draw(st.booleans()):
+        allow = np.array(sorted(data.draw(st.sets(st.integers(0, 70)))), dtype=np.int64) * 7
+        held = {i: vector for i, vector in held.items() if i in set(allow.tolist())}
+    k = data.draw(st.integers(1, 12))
+    queries = unit(rng, data.draw(st.integers(0, 12)), dim)
+    assert_nearest(index.search(queries, k, allow=allow), queries, held, k)
+
+
+@backends
+@pytest.mark.parametrize("n_queries", [1, 7, 8, 40])
+def test_large_and_partly_removed(make: Callable[[int], VectorIndex], n_queries: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors, queries = unit(rng, 9000, 24), unit(rng, n_queries, 24)
+    ids = np.arange(9000) * 3 + 5
+    index = make(24)
+    index.apply(added(ids, vectors))
+    index.apply(removed(*ids[::9]))
+    held = {int(i): v for n, (i, v) in enumerate(zip(ids, vectors, strict=True)) if n % 9}
+    assert_nearest(index.search(queries, 10), queries, held, 10)
+    allow = rng.choice(ids, 90, replace=False)
+    few = {i: v for i, v in held.items() if i in set(allow.tolist())}
+    assert_nearest(index.search(queries, 10, allow=allow), queries, few, 10)
+
+
+@backends
+def test_the_empty_index_answers_with_padding(make: Callable[[int], VectorIndex]) -> None:
+    assert_nearest(make(4).search(np.eye(4, dtype=np.float32), 3), np.eye(4), {}, 3)
+
+
+@backends
+def test_a_vector_is_at_distance_zero_from_itself(make: Callable[[int], VectorIndex]) -> None:
+    vectors = unit(np.random.default_rng(1), 50, 512)
+    index = make(512)
+    index.apply(added(np.arange(50), vectors))
+    hits = index.search(vectors, 1)
+    assert hits.ids[:, 0].tolist() == list(range(50))
+    assert (hits.distances >= 0).all()
+    assert hits.distances.max() < 1e-4
+
+
+@backends
+def test_bad_questions_are_refused(make: Callable[[int], VectorIndex]) -> None:
+    index = make(4)
+    with pytest.raises(ValueError, match=r"shape \(n, 4\)"):
+        index.search(np.ones((2, 5), np.float32), 1)
+    with pytest.raises(ValueError, match=r"shape \(n, 4\)"):
+        index.search(np.ones(4, np.float32), 1)
+    with pytest.raises(ValueError, match="at least 1"):
+        index.search(np.ones((1, 4), np.float32), 0)
+
+
+@backends
+def test_closed_means_empty(make: Callable[[int], VectorIndex]) -> None:
+    index = make(4)
+    index.apply(added(np.array([1]), np.eye(4, dtype=np.float32)[:1]))
+    index.close()
+    assert len(index) == 0
