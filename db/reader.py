@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from db.records import (
     Failure,
@@ -29,6 +29,7 @@ from db.schema import (
 
 # Rows of a result fetched at a time: bounds memory, not the answer.
 _FETCH = 1000
+_T = TypeVar("_T")
 
 
 class Reader:
@@ -77,24 +78,31 @@ class Reader:
         self,
         *,
         ids: Sequence[int] | None = None,
+        paths: Sequence[str] | None = None,
         label: str | None = None,
-        path: str | None = None,
         content_hash: str | None = None,
     ) -> Iterator[Item]:
-        """Yield the items that meet every condition given, in order of id."""
+        """Yield the items that meet every condition given, in order of id.
+
+        Args:
+            ids: Only these; in large numbers the order is by id within each thousand.
+            paths: Only those read from here; not together with `ids`.
+            label: Only those that show it.
+            content_hash: Only those with exactly these bytes.
+        """
         query = select(ItemRow).order_by(ItemRow.id)
         if label is not None:
             query = query.where(ItemRow.label == label)
-        if path is not None:
-            query = query.where(ItemRow.path == path)
         if content_hash is not None:
             query = query.where(ItemRow.content_hash == content_hash)
-        if ids is None:
-            yield from (_item(row) for row in self._stream(query))
-            return
-        for start in range(0, len(ids), _FETCH):
-            chunk = query.where(ItemRow.id.in_(ids[start : start + _FETCH]))
-            yield from (_item(row) for row in self._stream(chunk))
+        chunks = [query]
+        if ids is not None:
+            chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(ids)]
+        elif paths is not None:
+            chunks = [query.where(ItemRow.path.in_(part)) for part in _parts(paths)]
+        for chunk in chunks:
+            rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
+            yield from map(_item, rows)
 
     def has_content(self, content_hash: str) -> bool:
         """Whether an item with exactly these bytes is stored."""
@@ -127,6 +135,12 @@ class Reader:
             .order_by(VectorRow.id)
         )
         return self._stored(self._connection.execute(query).all())
+
+    def count_changes(self, since: int) -> int:
+        """How many vectors came or went after the sequence number `since`."""
+        changed = or_(VectorRow.added_seq > since, VectorRow.removed_seq > since)
+        query = select(func.count()).select_from(VectorRow).where(changed)
+        return int(self._connection.scalar(query) or 0)
 
     def removed_since(self, seq: int) -> list[int]:
         """Return the ids of the vectors that went after `seq`."""
@@ -191,8 +205,9 @@ class Reader:
             data=data.reshape(len(rows), self.encoder.dim),
         )
 
-    def _stream(self, query: Select[Any]) -> Iterator[Any]:
-        yield from self._connection.execute(query, execution_options={"yield_per": _FETCH})
+
+def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (values[start : start + _FETCH] for start in range(0, len(values), _FETCH))
 
 
 def _item(row: Any) -> Item:

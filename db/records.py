@@ -27,7 +27,7 @@ class StoredEncoder:
     dim: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewItem:
     """An item about to be stored.
 
@@ -54,7 +54,7 @@ class NewItem:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item(NewItem):
     """A stored item.
 

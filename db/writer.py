@@ -88,6 +88,10 @@ class Writer(Reader):
             changed += self._connection.execute(query.values(label=label)).rowcount
         return changed
 
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Replace the gallery's settings."""
+        self._connection.execute(update(GalleryRow).values(settings=settings))
+
     def record_failure(self, path: str, reason: str) -> None:
         """Note that a file could not become an item; a later note replaces an earlier one."""
         values = {"reason": reason, "failed_at": now()}

@@ -1,0 +1,70 @@
+"""lookalike: who is in this photo?
+
+    from retrieval import Gallery
+
+    with Gallery.open("my-gallery") as gallery:
+        answer = gallery.identify("photo.jpg")
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrieval.building import BuildReport, Duplicate
+    from retrieval.checking import CheckReport
+    from retrieval.embedding import FailedPhoto
+    from retrieval.errors import (
+        EncoderError,
+        GalleryError,
+        ImageError,
+        LabelsError,
+        LookalikeError,
+    )
+    from retrieval.evaluation.protocol import Evaluation
+    from retrieval.folder import GalleryInfo
+    from retrieval.gallery import Gallery
+    from retrieval.identification import Identification, NearestItem
+
+_HOME = {
+    "BuildReport": "building",
+    "CheckReport": "checking",
+    "Duplicate": "building",
+    "EncoderError": "errors",
+    "Evaluation": "evaluation.protocol",
+    "FailedPhoto": "embedding",
+    "Gallery": "gallery",
+    "GalleryError": "errors",
+    "GalleryInfo": "folder",
+    "Identification": "identification",
+    "ImageError": "errors",
+    "LabelsError": "errors",
+    "LookalikeError": "errors",
+    "NearestItem": "identification",
+}
+
+__all__ = [
+    "BuildReport",
+    "CheckReport",
+    "Duplicate",
+    "EncoderError",
+    "Evaluation",
+    "FailedPhoto",
+    "Gallery",
+    "GalleryError",
+    "GalleryInfo",
+    "Identification",
+    "ImageError",
+    "LabelsError",
+    "LookalikeError",
+    "NearestItem",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

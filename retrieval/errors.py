@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LookalikeError(Exception):
-    """Bad input or a bad state that the user can mend; the command line prints it and exits with 2."""
+    """Bad input or a bad state that the user can mend; on the command line, exit code 2."""
 
 
 class ImageError(LookalikeError):

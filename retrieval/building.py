@@ -1,0 +1,273 @@
+"""Bringing a gallery in line with photos on disk: what is new, changed, moved, gone or unreadable.
+
+A photo is looked at again only when its size or modification time differs from what is stored. What
+a person did by hand stays: an item's label is replaced only when its label source says something
+else than it said last time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from db import Item, NewItem, Store, Writer
+from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, Unreadable, embed
+from retrieval.encoders import Encoder
+from retrieval.sources import Label, Source
+
+# A transaction ends after so many photos or seconds: few enough that a stop costs little work,
+# many enough that flushing to disk costs little time.
+_COMMIT_PHOTOS, _COMMIT_SECONDS = 256, 2.0
+
+Progress = Callable[[int, int], None]
+"""Told after each photo how many of how many are done."""
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A photo whose exact bytes are stored already, as item `item_id`."""
+
+    path: str
+    item_id: int
+
+
+@dataclass
+class BuildReport:
+    """What a build or an add did.
+
+    Attributes:
+        added: New items.
+        changed: Items whose photo has new content.
+        unchanged: Photos that were as stored.
+        moved: Items whose photo has a new path.
+        relabelled: Items whose label source says something new.
+        removed: Items removed because their photo is gone (`prune`).
+        duplicates: Photos left out because their bytes are stored already.
+        failed: Photos that could not be read; nothing stored is lost by it.
+        gone: Stored photos of this folder that are no longer there.
+        item_ids: Ids of the items added or changed.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    relabelled: int = 0
+    removed: int = 0
+    duplicates: list[Duplicate] = field(default_factory=list)
+    failed: list[FailedPhoto] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    item_ids: list[int] = field(default_factory=list)
+
+    @property
+    def touched(self) -> int:
+        """How many items are not what they were."""
+        return self.added + self.changed + self.relabelled + self.removed
+
+
+class Builder:
+    """One run over photos; commits as it goes, so that it can be stopped at any moment."""
+
+    def __init__(
+        self,
+        store: Store,
+        encoder: Encoder,
+        *,
+        allow_duplicates: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._allow_duplicates = allow_duplicates
+        self._progress = progress or (lambda _done, _total: None)
+        self._stored: dict[str, Item] = {}
+        self.report = BuildReport()
+
+    def run(self, sources: Sequence[Source]) -> BuildReport:
+        """Store what is new or changed among `sources`."""
+        nameless = [source for source in sources if not _storable_name(source.path)]
+        if nameless:
+            with self._store.write() as tx:
+                for source in nameless:
+                    self._fail(tx, source, "its name is not valid UTF-8: rename it")
+            sources = [source for source in sources if _storable_name(source.path)]
+        with self._store.read() as tx:
+            paths = [str(source.path) for source in sources]
+            self._stored = {item.path: item for item in tx.items(paths=paths)}
+        total, todo = len(sources), []
+        relabelled = []
+        for source in sources:
+            item = self._stored.get(str(source.path))
+            if item is None or not _is_as_stored(source.path, item):
+                todo.append(source)
+            else:
+                self.report.unchanged += 1
+                if changes := _label_changes(item, source):
+                    relabelled.append((item.id, changes))
+        self._relabel(relabelled)
+        done = total - len(todo)
+        self._progress(done, total)
+        outcomes: list[Outcome] = []
+        committed = time.monotonic()
+        for outcome in embed(todo, self._encoder, is_known=self._is_known):
+            outcomes.append(outcome)
+            done += 1
+            self._progress(done, total)
+            overdue = time.monotonic() - committed > _COMMIT_SECONDS
+            if len(outcomes) >= _COMMIT_PHOTOS or overdue:
+                self._commit(outcomes)
+                outcomes, committed = [], time.monotonic()
+        self._commit(outcomes)
+        return self.report
+
+    def settle_gone(self, folder: Path, sources: Iterable[Source], *, prune: bool) -> None:
+        """Report, and with `prune` remove, the items of `folder` that `sources` doesn't name."""
+        present = {str(source.path) for source in sources}
+        top = folder.resolve()
+        with self._store.write() as tx:
+            gone = [
+                item
+                for item in tx.items()
+                if item.path not in present and Path(item.path).is_relative_to(top)
+            ]
+            self.report.gone = [item.path for item in gone]
+            if prune:
+                self.report.removed = tx.remove_items([item.id for item in gone])
+            for failure in tx.failures():
+                if failure.path not in present and Path(failure.path).is_relative_to(top):
+                    tx.forget_failure(failure.path)
+
+    def _is_known(self, source: Source, content_hash: str) -> bool:
+        item = self._stored.get(str(source.path))
+        if item is not None:
+            return item.content_hash == content_hash
+        if self._allow_duplicates:
+            return False
+        with self._store.read() as tx:
+            return tx.has_content(content_hash)
+
+    def _fail(self, tx: Writer, source: Source, reason: str) -> None:
+        path = os.fsencode(source.path).decode("utf-8", "backslashreplace")
+        tx.record_failure(path, reason)
+        self.report.failed.append(FailedPhoto(path, reason))
+
+    def _relabel(self, changes: list[tuple[int, dict[str, Any]]]) -> None:
+        if not changes:
+            return
+        with self._store.write() as tx:
+            for item_id, columns in changes:
+                tx.update_item(item_id, **columns)
+        self.report.relabelled += len(changes)
+
+    def _commit(self, outcomes: list[Outcome]) -> None:
+        if not outcomes:
+            return
+        with self._store.write() as tx:
+            for outcome in outcomes:
+                path = str(outcome.source.path)
+                if isinstance(outcome, Unreadable):
+                    self._fail(tx, outcome.source, outcome.reason)
+                elif isinstance(outcome, Known):
+                    self._store_known(tx, path, outcome)
+                else:
+                    self._store_embedded(tx, path, outcome)
+
+    def _store_embedded(self, tx: Writer, path: str, outcome: Embedded) -> None:
+        # Looked up here, under the write lock: another process may have stored it meanwhile.
+        item = next(tx.items(paths=[path]), None)
+        if item is not None:
+            if item.content_hash != outcome.content.content_hash:
+                new = _new_item(outcome, label=_merged_label(item, outcome.source))
+                tx.replace_image(item.id, new, outcome.vector)
+                self.report.changed += 1
+                self.report.item_ids.append(item.id)
+            else:
+                self.report.unchanged += 1
+        elif not self._allow_duplicates and tx.has_content(outcome.content.content_hash):
+            self._store_known(tx, path, Known(outcome.source, outcome.content))
+        else:
+            said = outcome.source.label or Label()
+            item_id = tx.add_item(_new_item(outcome, said.label), outcome.vector)
+            self.report.added += 1
+            self.report.item_ids.append(item_id)
+
+    def _store_known(self, tx: Writer, path: str, outcome: Known) -> None:
+        """Settle a photo whose bytes are stored: touched, moved, or a duplicate."""
+        content = outcome.content
+        same = list(tx.items(content_hash=content.content_hash))
+        item = next((item for item in same if item.path == path), None)
+        moved = False
+        if item is None:
+            item = next((item for item in same if not Path(item.path).exists()), None)
+            moved = item is not None
+        if not same:
+            self._fail(tx, outcome.source, "its stored copy was removed meanwhile: run again")
+            return
+        if item is None:
+            tx.forget_failure(path)
+            self.report.duplicates.append(Duplicate(path, same[0].id))
+            return
+        columns = {
+            "path": path,
+            "mtime_ns": content.mtime_ns,
+            **_label_changes(item, outcome.source),
+        }
+        tx.update_item(item.id, **columns)
+        tx.forget_failure(path)
+        self.report.moved += moved
+        self.report.unchanged += not moved
+        self.report.relabelled += "label" in columns
+
+
+def _storable_name(path: Path) -> bool:
+    """Whether a path is text; a name in some other encoding can't be stored or shown."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_as_stored(path: Path, item: Item) -> bool:
+    try:
+        status = path.stat()
+    except OSError:  # a reason to look at it, which says what is wrong
+        return False
+    return (status.st_size, status.st_mtime_ns) == (item.file_size, item.mtime_ns)
+
+
+def _label_changes(item: Item, source: Source) -> dict[str, Any]:
+    """Return the columns to set because the label source says something new."""
+    said = source.label
+    changes: dict[str, Any] = {}
+    if said is None:
+        return changes
+    if said.label != item.source_label:
+        changes |= {"label": said.label, "source_label": said.label}
+    if said.metadata and said.metadata != item.metadata:
+        changes["meta"] = said.metadata
+    return changes
+
+
+def _merged_label(item: Item, source: Source) -> str | None:
+    label: str | None = _label_changes(item, source).get("label", item.label)
+    return label
+
+
+def _new_item(outcome: Embedded, label: str | None) -> NewItem:
+    said = outcome.source.label or Label()
+    return NewItem(
+        path=str(outcome.source.path),
+        content_hash=outcome.content.content_hash,
+        width=outcome.width,
+        height=outcome.height,
+        file_size=outcome.content.file_size,
+        mtime_ns=outcome.content.mtime_ns,
+        label=label,
+        source_label=said.label,
+        metadata=said.metadata,
+    )

@@ -1,0 +1,86 @@
+"""`remove` and `relabel`: items change, photos on disk never do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from retrieval.cli import options
+from retrieval.cli.output import plural, to_json
+
+if TYPE_CHECKING:
+    from retrieval.gallery import Gallery
+
+
+@click.command()
+@options.some_items
+@options.gallery
+@options.yes
+@options.as_json
+def remove(
+    ids: tuple[int, ...],
+    label: str | None,
+    path: Path | None,
+    gallery_path: Path,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Remove items, by IDS, label or path. The photos themselves stay where they are."""
+    from retrieval.gallery import Gallery
+
+    with Gallery.open(gallery_path) as gallery:
+        found = _find(gallery, ids, label, path)
+        if len(found) > 1 and not yes:
+            click.confirm(f"Remove {len(found):,} items from {gallery_path}?", abort=True, err=True)
+        removed = gallery.remove(found)
+    click.echo(to_json({"removed": removed}) if as_json else f"removed {plural(removed, 'item')}")
+
+
+@click.command()
+@options.some_items
+@click.option("--to", help="The new label.")
+@click.option("--no-label", is_flag=True, help="Take the label away.")
+@options.gallery
+@options.as_json
+def relabel(
+    ids: tuple[int, ...],
+    label: str | None,
+    path: Path | None,
+    to: str | None,
+    no_label: bool,
+    gallery_path: Path,
+    as_json: bool,
+) -> None:
+    """Give items, by IDS, label or path, another label."""
+    from retrieval.gallery import Gallery
+
+    if (to is None) != no_label:
+        raise click.UsageError("Say either --to LABEL or --no-label.")
+    with Gallery.open(gallery_path) as gallery:
+        changed = gallery.relabel(_find(gallery, ids, label, path), to)
+    click.echo(
+        to_json({"relabelled": changed}) if as_json else f"relabelled {plural(changed, 'item')}"
+    )
+
+
+def _find(
+    gallery: Gallery, ids: tuple[int, ...], label: str | None, path: Path | None
+) -> list[int]:
+    from retrieval.errors import GalleryError
+
+    if not ids and label is None and path is None:
+        raise click.UsageError("Say which items: ids, --label LABEL or --path PATH.")
+    found = gallery.find(ids=list(ids) or None, label=label, path=path)
+    missing = sorted(set(ids) - set(found))
+    if missing:
+        raise GalleryError(
+            f"{gallery.path} has no item {', '.join(map(str, missing))} to do this with: "
+            "`lookalike list` shows what there is; nothing was changed."
+        )
+    if not found:
+        raise GalleryError(
+            f"No item of {gallery.path} is meant by that: `lookalike list` shows what there is."
+        )
+    return found

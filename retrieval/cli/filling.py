@@ -1,0 +1,182 @@
+"""`build-index` and `add`: photos into a gallery."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from retrieval.cli import options
+from retrieval.cli.output import plural, progress_bar, to_json
+
+if TYPE_CHECKING:
+    from retrieval.building import BuildReport
+    from retrieval.gallery import Gallery
+
+# Failures and gone photos printed before "and N more".
+_SHOWN = 10
+
+
+@click.command("build-index")
+@click.argument("folder", type=click.Path(path_type=Path))
+@options.gallery
+@click.option(
+    "--encoder",
+    help="efficientnet_lite0 (the default), _lite1, _lite2, timm:NAME, or an encoder's folder.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="A local checkpoint for timm:NAME, instead of the published weights.",
+)
+@click.option(
+    "--labels",
+    help="folder: the parent folder's name (the default); none; or a CSV with the columns "
+    "path,label, whose further columns become metadata. Kept for the next run.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="Arithmetic of the encoder; auto takes bfloat16 where the CPU has it. Kept.",
+)
+@click.option("--prune", is_flag=True, help="Remove items whose photo is gone from FOLDER.")
+@options.allow_duplicates
+@options.as_json
+def build_index(
+    folder: Path,
+    gallery_path: Path,
+    encoder: str | None,
+    weights: Path | None,
+    labels: str | None,
+    precision: str | None,
+    prune: bool,
+    allow_duplicates: bool,
+    as_json: bool,
+) -> None:
+    """Make a gallery of the photos in FOLDER, or bring it up to date.
+
+    All subfolders are searched. Run again, it embeds only what is new or changed and tells what is
+    gone; stopped at any moment, it goes on from there. A photo that can't be read is noted and
+    never ends the run.
+    """
+    from retrieval.gallery import DEFAULT_ENCODER, Gallery
+    from retrieval.sources import find_photos
+
+    if not gallery_path.exists():
+        next(find_photos(folder), None)  # complains about FOLDER before a gallery is made
+        gallery = Gallery.create(
+            gallery_path,
+            encoder=encoder or DEFAULT_ENCODER,
+            weights=weights,
+            precision=precision or "auto",
+        )
+    else:
+        gallery = Gallery.open(gallery_path)
+    with gallery:
+        if encoder is not None:
+            gallery.require_encoder(encoder, weights)
+        if precision is not None:
+            gallery.require_precision(precision)
+        try:
+            with progress_bar("embedding") as progress:
+                report = gallery.build(
+                    folder,
+                    labels=labels,
+                    prune=prune,
+                    allow_duplicates=allow_duplicates,
+                    progress=progress,
+                )
+        except KeyboardInterrupt:
+            _stopped(gallery)
+        _print_report(report, gallery, as_json=as_json)
+
+
+@click.command()
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
+@options.gallery
+@click.option("--label", help="The label of all of them; else a folder's photos get its name.")
+@options.allow_duplicates
+@options.as_json
+def add(
+    paths: tuple[Path, ...],
+    gallery_path: Path,
+    label: str | None,
+    allow_duplicates: bool,
+    as_json: bool,
+) -> None:
+    """Add photos, or folders of photos, to a gallery."""
+    from retrieval.gallery import Gallery
+
+    with Gallery.open(gallery_path) as gallery:
+        try:
+            with progress_bar("embedding") as progress:
+                report = gallery.add(
+                    paths, label=label, allow_duplicates=allow_duplicates, progress=progress
+                )
+        except KeyboardInterrupt:
+            _stopped(gallery)
+        _print_report(report, gallery, as_json=as_json)
+    if report.failed and not (report.item_ids or report.unchanged or report.moved):
+        sys.exit(2)
+
+
+def _stopped(gallery: Gallery) -> None:
+    items = plural(gallery.info().items, "item")
+    click.echo(
+        f"Stopped. {gallery.path} holds {items}; the same command goes on from there.", err=True
+    )
+    sys.exit(130)
+
+
+def _print_report(report: BuildReport, gallery: Gallery, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(to_json(report))
+        return
+    counts = {
+        "added": report.added,
+        "changed": report.changed,
+        "unchanged": report.unchanged,
+        "moved": report.moved,
+        "relabelled": report.relabelled,
+        "removed": report.removed,
+        "duplicates left out": len(report.duplicates),
+        "failed": len(report.failed),
+    }
+    # What every run tells, and of the rest only what happened.
+    always = ("added", "unchanged", "moved", "failed")
+    said = [f"{count:,} {what}" for what, count in counts.items() if count or what in always]
+    click.echo(", ".join(said))
+    _print_some("can't be used", [f"{one.path}: {one.reason}" for one in report.failed])
+    _print_some(
+        "stored already",
+        [f"{one.path}: the same bytes as item {one.item_id}" for one in report.duplicates],
+    )
+    if report.gone and not report.removed:
+        _print_some("gone from the folder (--prune removes these items)", report.gone)
+    info = gallery.info()
+    click.echo(
+        f"{gallery.path}: {plural(info.items, 'item')}, {plural(info.labels, 'label')}, "
+        f"{info.encoder}"
+    )
+    if info.threshold is not None:
+        click.echo(
+            f"threshold {info.threshold.value:.4f} ({info.threshold.objective}, tuned on "
+            f"{info.threshold.source})"
+        )
+    elif info.items:
+        click.echo(
+            "no threshold: tuning one takes two labels with several items and twenty items in all; "
+            "until then query shows neighbours without a verdict"
+        )
+
+
+def _print_some(title: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    click.echo(f"{title}:", err=True)
+    for line in lines[:_SHOWN]:
+        click.echo(f"  {line}", err=True)
+    if len(lines) > _SHOWN:
+        click.echo(f"  and {len(lines) - _SHOWN:,} more (--json lists all)", err=True)

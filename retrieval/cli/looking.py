@@ -1,0 +1,109 @@
+"""`list`, `info` and `check`: what is in a gallery, and whether it is sound."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from retrieval.cli import options
+from retrieval.cli.output import plural, print_table, to_json
+
+
+@click.command("list")
+@options.gallery
+@click.option("--label", help="Only items of this label.")
+@click.option("--labels", "only_labels", is_flag=True, help="Only the labels, with their counts.")
+@click.option("--failures", is_flag=True, help="Instead, the files that could not become items.")
+@options.as_json
+def list_items(
+    gallery_path: Path, label: str | None, only_labels: bool, failures: bool, as_json: bool
+) -> None:
+    """List the items of a gallery, one a line."""
+    from retrieval.gallery import Gallery
+
+    with Gallery.open(gallery_path) as gallery:
+        if failures:
+            for failure in gallery.failures():
+                click.echo(to_json(failure) if as_json else f"{failure.path}: {failure.reason}")
+            return
+        if only_labels:
+            for name, count in gallery.labels().items():
+                line = to_json({"label": name, "items": count})
+                click.echo(line if as_json else f"{name}: {plural(count, 'item')}")
+            return
+        items = gallery.items(label=label)
+    if as_json:
+        for item in items:
+            click.echo(to_json(item))
+    else:
+        print_table(
+            ("id", "label", "width", "height", "path"),
+            [(item.id, item.label or "–", item.width, item.height, item.path) for item in items],
+        )
+
+
+@click.command()
+@options.gallery
+@options.as_json
+def info(gallery_path: Path, as_json: bool) -> None:
+    """Say what a gallery is: items, encoder, threshold and where it came from."""
+    from retrieval.gallery import Gallery
+
+    with Gallery.open(gallery_path) as gallery:
+        found = gallery.info()
+    if as_json:
+        click.echo(to_json(found))
+        return
+    click.echo(f"gallery    {found.path}")
+    click.echo(
+        f"items      {found.items:,} ({plural(found.labels, 'label')}, "
+        f"{found.unlabelled:,} without one)"
+    )
+    click.echo(f"failures   {found.failures:,}")
+    click.echo(f"encoder    {found.encoder}, {found.dim} dimensions, {found.precision} precision")
+    click.echo(f"           {found.fingerprint}")
+    if found.threshold is None:
+        click.echo("threshold  none: query shows neighbours without a verdict")
+    else:
+        tuned = found.threshold
+        click.echo(
+            f"threshold  {tuned.value:.4f}, tuned for {tuned.objective} on {tuned.source} "
+            f"at {tuned.created_at:%Y-%m-%d %H:%M} UTC"
+        )
+        details = ", ".join(
+            f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in tuned.details.items()
+        )
+        click.echo(f"           measured there: {details}")
+    click.echo(f"on disk    {found.size / 1e6:.1f} MB, {plural(found.seq, 'write')} so far")
+
+
+@click.command()
+@options.gallery
+@options.as_json
+def check(gallery_path: Path, as_json: bool) -> None:
+    """Prove that store, files and index of a gallery agree; say how to mend what doesn't.
+
+    Exit code 1 if something is wrong.
+    """
+    from retrieval.gallery import Gallery
+
+    with Gallery.open(gallery_path) as gallery:
+        report = gallery.check()
+    if as_json:
+        click.echo(to_json(report))
+    else:
+        for problem in report.problems:
+            click.echo(f"problem: {problem}")
+        for note in report.notes:
+            click.echo(f"note: {note}")
+        looked = (
+            f"{plural(report.items, 'item')}, {plural(report.vectors, 'vector')}, "
+            f"{plural(report.generations, 'index file')}"
+        )
+        verdict = "all is well" if report.clean else plural(len(report.problems), "problem")
+        click.echo(f"{looked}: {verdict}")
+    if not report.clean:
+        sys.exit(1)

@@ -1,0 +1,64 @@
+"""The `lookalike` command: its subcommands, and how mistakes are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from retrieval.cli.asking import evaluate, query
+from retrieval.cli.changing import relabel, remove
+from retrieval.cli.filling import add, build_index
+from retrieval.cli.looking import check, info, list_items
+from retrieval.cli.trying import demo
+
+
+class _Mistake(click.ClickException):
+    """Something the user can mend: one sentence on stderr, exit code 2."""
+
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Tells a user's mistake in its own words and leaves tracebacks to bugs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Imported here, as `--help` needs none of it.
+            from db import StoreError
+            from retrieval.errors import LookalikeError
+
+            if isinstance(error, (LookalikeError, StoreError)):
+                raise _Mistake(str(error)) from error
+            raise
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lookalike")
+def main() -> None:
+    r"""Who is in this photo?
+
+    Point lookalike at a folder of reference photos, then hand it a new photo: it names which
+    reference item that photo shows, or says unknown.
+
+    \b
+      lookalike build-index PHOTOS -g GALLERY
+      lookalike query PHOTO -g GALLERY
+    """
+
+
+for command in (
+    build_index,
+    query,
+    add,
+    remove,
+    relabel,
+    list_items,
+    info,
+    check,
+    evaluate,
+    demo,
+):
+    main.add_command(command)

@@ -1,0 +1,35 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+gallery = click.option(
+    "-g",
+    "--gallery",
+    "gallery_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The gallery's folder.",
+)
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md)."
+)
+allow_duplicates = click.option(
+    "--allow-duplicates", is_flag=True, help="Store photos whose exact bytes are stored already."
+)
+yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+
+
+def some_items(command: Any) -> Any:
+    """Give a command the three ways to say which items: ids, a label, a path."""
+    for decorate in (
+        click.option("--path", type=click.Path(path_type=Path), help="The item read from there."),
+        click.option("--label", help="All items of this label."),
+        click.argument("ids", type=int, nargs=-1),
+    ):
+        command = decorate(command)
+    return command

@@ -1,0 +1,78 @@
+"""Printing: JSON, tables, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from retrieval.building import Progress
+
+
+def to_json(result: Any) -> str:
+    """Return a result as one line of JSON: the fields of its dataclass, by name."""
+    return json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns; numbers to the right."""
+    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    right = [
+        all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
+        for column in range(len(header))
+    ]
+    for row in cells:
+        line = "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        click.echo(f"  {line}".rstrip())
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """Show a bar with rate and time left on stderr while a terminal looks on."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=" photos", disable=None, leave=False) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage, or a dash where there is none."""
+    return "–" if share is None else f"{share:.1%}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 item`, `2 items`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, datetime):
+        return f"{value.isoformat(timespec='seconds')}Z"
+    return value

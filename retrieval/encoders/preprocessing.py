@@ -1,0 +1,95 @@
+"""From an upright RGB image to the square of pixels a network was trained to see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a network's input; part of an encoder's fingerprint.
+
+    Attributes:
+        size: Side of the square the network sees, in pixels.
+        resize: Length of the image's shorter side before the centre is cropped, in pixels.
+        crop: `center` keeps the aspect ratio and crops; `squash` fits the whole image.
+        interpolation: `bicubic`, `bilinear` or `lanczos`, always antialiased.
+        mean: Per channel, of values in [0, 1]; applied inside the runtime, not by `apply`.
+        std: Per channel, of values in [0, 1]; applied inside the runtime, not by `apply`.
+    """
+
+    size: int
+    resize: int
+    crop: Literal["center", "squash"]
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in _FILTERS:
+            raise ValueError(f"interpolation {self.interpolation!r} is not one of {list(_FILTERS)}")
+        if self.crop not in ("center", "squash"):
+            raise ValueError(f"crop {self.crop!r} is neither 'center' nor 'squash'")
+
+    @classmethod
+    def from_timm(cls, config: dict[str, Any]) -> Self:
+        """Make it from timm's data configuration of a model.
+
+        Raises:
+            ValueError: The configuration asks for something we don't do.
+        """
+        _, height, width = config["input_size"]
+        if height != width:
+            raise ValueError(f"input is not square but {width} × {height}")
+        return cls(
+            size=height,
+            resize=math.floor(height / config["crop_pct"]),
+            crop=config.get("crop_mode", "center"),
+            interpolation=config["interpolation"],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+        )
+
+    def apply(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop.
+
+        Args:
+            image: Upright, mode RGB, any size.
+
+        Returns:
+            uint8, shape `(size, size, 3)`.
+        """
+        box = self._box(*image.size)
+        # Sampling only what is kept gives the same pixels as resizing it all, then cropping.
+        square = image.resize((self.size, self.size), _FILTERS[self.interpolation], box=box)
+        return np.asarray(square)
+
+    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return what of the image is kept, in its own coordinates."""
+        if self.crop == "squash":
+            return 0, 0, width, height
+        shorter = min(width, height)
+        # Whole pixels, rounded as torchvision does: the published weights were judged on those.
+        resized = [int(self.resize * side / shorter) for side in (width, height)]
+        (left, right), (top, bottom) = (
+            self._span(before, after)
+            for before, after in zip((width, height), resized, strict=True)
+        )
+        return left, top, right, bottom
+
+    def _span(self, before: int, after: int) -> tuple[float, float]:
+        start = round((after - self.size) / 2)
+        scale = before / after
+        return max(start * scale, 0), min((start + self.size) * scale, before)

@@ -1,0 +1,69 @@
+"""A gallery's vectors, and distances from queries to all of them, in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db import Reader
+
+# Items converted to float32 at a time: 20 MB at 1280 dimensions.
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class GalleryVectors:
+    """All live vectors of a gallery, and what they show.
+
+    Attributes:
+        vectors: float16, shape `(n, dim)`.
+        identities: int64, shape `(n,)`: equal numbers show the same identity. Labelled ones are
+            ≥ 0, as in `codes`; an item without a label is an identity of its own, below 0.
+        hashes: Content hash of each item, shape `(n,)`.
+        codes: The identity number of each label.
+    """
+
+    vectors: NDArray[np.float16]
+    identities: NDArray[np.int64]
+    hashes: NDArray[np.str_]
+    codes: dict[str, int]
+
+
+def gallery_vectors(tx: Reader) -> GalleryVectors:
+    """Read a gallery's vectors."""
+    codes = {label: code for code, label in enumerate(tx.label_counts())}
+    items = {
+        item.id: (-item.id if item.label is None else codes[item.label], item.content_hash)
+        for item in tx.items()
+    }
+    parts = list(tx.vectors())
+    vectors = [np.empty((0, tx.encoder.dim), np.float16), *(part.data for part in parts)]
+    shown = [items[item_id] for part in parts for item_id in part.item_ids.tolist()]
+    return GalleryVectors(
+        np.concatenate(vectors),
+        np.array([identity for identity, _ in shown], dtype=np.int64),
+        np.array([content_hash for _, content_hash in shown], dtype=np.str_),
+        codes,
+    )
+
+
+def distance_rows(
+    queries: NDArray[np.float32], items: NDArray[np.float16] | NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Compute the cosine distance of each query to each item.
+
+    Args:
+        queries: float32, shape `(n_queries, dim)`, L2-normalised.
+        items: float16 or float32, shape `(n_items, dim)`, L2-normalised.
+
+    Returns:
+        float32, shape `(n_queries, n_items)`, in [0, 2].
+    """
+    distances = np.empty((len(queries), len(items)), dtype=np.float32)
+    for start in range(0, len(items), _BLOCK):
+        block = items[start : start + _BLOCK].astype(np.float32)
+        np.matmul(queries, block.T, out=distances[:, start : start + len(block)])
+    np.subtract(1, distances, out=distances)
+    return np.clip(distances, 0, 2, out=distances)

@@ -1,0 +1,145 @@
+"""A gallery's folder: how it comes into being, is opened, and is described."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from db import Store, Threshold
+from retrieval.encoders import Artifact, open_encoder
+from retrieval.errors import GalleryError
+
+STORE, ENCODER, INDEX = "gallery.db", "encoder", "index"
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """What a gallery is.
+
+    Attributes:
+        path: Its folder.
+        items: How many items it has.
+        labels: How many different labels they have.
+        unlabelled: How many items have no label, each an identity of its own.
+        failures: How many files could not become items.
+        encoder: The encoder's name.
+        fingerprint: The encoder's fingerprint.
+        dim: Length of its vectors.
+        precision: The arithmetic asked for; `auto` is the fastest the CPU computes natively.
+        threshold: The threshold in force, with where it came from.
+        seq: How many writes there have been.
+        size: Bytes on disk.
+    """
+
+    path: str
+    items: int
+    labels: int
+    unlabelled: int
+    failures: int
+    encoder: str
+    fingerprint: str
+    dim: int
+    precision: str
+    threshold: Threshold | None
+    seq: int
+    size: int
+
+
+def create_folder(
+    folder: Path, *, encoder: str, weights: Path | None, precision: str, device: str
+) -> None:
+    """Make the folder of an empty gallery, in one step: a crash leaves no half gallery.
+
+    Raises:
+        GalleryError: Something is in the way.
+        EncoderError: The encoder can't be had, or can't compute as asked.
+    """
+    from retrieval.encoders.factory import make_artifact
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise GalleryError(f"{folder} exists and is not empty: choose another place.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
+        new = Path(made) / "gallery"
+        artifact = make_artifact(encoder, new / ENCODER, weights=weights)
+        open_encoder(artifact, precision=precision, device=device).close()
+        Store.create(
+            new / STORE,
+            fingerprint=artifact.spec.fingerprint,
+            encoder_name=artifact.spec.name,
+            dim=artifact.spec.dim,
+            settings={"precision": precision},
+        ).close()
+        (new / INDEX).mkdir()
+        try:
+            new.replace(folder)
+        except OSError as error:
+            raise GalleryError(
+                f"{folder} can't be put in its place ({error.strerror}): if another process has "
+                "just made it, open it."
+            ) from error
+
+
+def open_folder(folder: Path) -> tuple[Store, Artifact]:
+    """Open a gallery's store and read its encoder's description.
+
+    Raises:
+        GalleryError: There is no gallery, or its parts don't belong together.
+        StoreError: Its store is damaged or newer than this lookalike.
+        EncoderError: Its encoder is missing or damaged.
+    """
+    if not (folder / STORE).is_file():
+        what = "is no gallery" if folder.exists() else "does not exist"
+        raise GalleryError(
+            f"{folder} {what}: name a gallery's folder, or make one with "
+            f"`lookalike build-index PHOTOS -g {folder}`."
+        )
+    store = Store.open(folder / STORE)
+    try:
+        artifact = Artifact.load(folder / ENCODER)
+        with store.read() as tx:
+            expected = tx.encoder
+        if artifact.spec.fingerprint != expected.fingerprint:
+            raise GalleryError(
+                f"The encoder in {folder / ENCODER} ({artifact.spec.name}) is not the one the "
+                f"vectors were made with ({expected.name}): put back the folder it came with."
+            )
+    except BaseException:
+        store.close()
+        raise
+    return store, artifact
+
+
+def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:
+    """Whether `--encoder` and `--weights` name the encoder of an existing gallery."""
+    if Path(encoder).is_dir():
+        return Artifact.load(Path(encoder)).spec.fingerprint == mine.spec.fingerprint
+    if weights is None:
+        return encoder == mine.spec.name
+    from retrieval.encoders.factory import make_artifact
+
+    with tempfile.TemporaryDirectory() as made:
+        other = make_artifact(encoder, Path(made) / ENCODER, weights=weights)
+    return other.spec.fingerprint == mine.spec.fingerprint
+
+
+def describe(folder: Path, store: Store) -> GalleryInfo:
+    """Say what a gallery is."""
+    with store.read() as tx:
+        counts = tx.label_counts()
+        items = tx.count_items()
+        return GalleryInfo(
+            path=str(folder),
+            items=items,
+            labels=len(counts),
+            unlabelled=items - sum(counts.values()),
+            failures=len(tx.failures()),
+            encoder=tx.encoder.name,
+            fingerprint=tx.encoder.fingerprint,
+            dim=tx.encoder.dim,
+            precision=tx.settings()["precision"],
+            threshold=tx.threshold(),
+            seq=tx.seq,
+            size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        )

@@ -1,0 +1,417 @@
+"""The gallery: a folder of reference items that photos are identified against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db import Failure, Item, Store, Threshold
+from retrieval.building import Builder, BuildReport, Progress
+from retrieval.calibration import tune_first_threshold
+from retrieval.checking import CheckReport, check
+from retrieval.embedding import (
+    Embedded,
+    FailedPhoto,
+    Unreadable,
+    embed,
+    embed_image,
+    read_file,
+)
+from retrieval.encoders import Artifact, Encoder, open_encoder
+from retrieval.errors import GalleryError, ImageError
+from retrieval.evaluation.protocol import Evaluation, evaluate
+from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
+from retrieval.identification import Identification, NearestItem, identify
+from retrieval.searching import Searcher
+from retrieval.sources import (
+    Label,
+    Source,
+    absolute,
+    find_photos,
+    label_source,
+    labels_from_folders,
+)
+
+DEFAULT_ENCODER = "efficientnet_lite0"
+
+
+class Gallery:
+    """An open gallery. Use it as a context manager, or close it.
+
+    Example:
+        >>> from retrieval import Gallery
+        >>> with Gallery.create(folder / "gallery", encoder=encoder) as gallery:
+        ...     report = gallery.build(folder / "photos")
+        ...     answer = gallery.identify(folder / "query.png", k=3)
+        >>> report.added
+        6
+        >>> answer.decision, answer.items[0].label
+        (None, 'red')
+        >>> with Gallery.open(folder / "gallery") as gallery:
+        ...     gallery.identify(folder / "query.png", threshold=0.1).label
+        ...     gallery.remove(gallery.find(label="red"))
+        ...     gallery.identify(folder / "query.png", threshold=0.1).decision
+        'red'
+        3
+        'unknown'
+    """
+
+    def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
+        """Use `Gallery.create` or `Gallery.open`."""
+        self.path = path
+        self._store = store
+        self._artifact = artifact
+        self._device = device
+        self._searcher = Searcher(store, path / INDEX)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: str = DEFAULT_ENCODER,
+        weights: str | os.PathLike[str] | None = None,
+        precision: str = "auto",
+        device: str = "cpu",
+    ) -> Self:
+        """Create an empty gallery.
+
+        Args:
+            path: Its folder; must not exist yet, or be empty.
+            encoder: A packaged encoder, `timm:NAME`, or an artifact's folder.
+            weights: A local checkpoint for a timm model.
+            precision: `auto`, `float32` or `bfloat16`; kept with the gallery.
+            device: `cpu`, `cuda` or `mps`, for this session.
+
+        Raises:
+            GalleryError: Something is in the way.
+            EncoderError: The encoder can't be had.
+        """
+        create_folder(
+            Path(path),
+            encoder=encoder,
+            weights=Path(weights) if weights else None,
+            precision=precision,
+            device=device,
+        )
+        return cls.open(path, device=device)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+        """Open an existing gallery.
+
+        Raises:
+            GalleryError: There is none, or its parts don't belong together.
+            StoreError: Its store is damaged or newer than this lookalike.
+            EncoderError: Its encoder is missing or damaged.
+        """
+        store, artifact = open_folder(Path(path))
+        return cls(Path(path), store, artifact, device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store and let the encoder and the index go."""
+        if "encoder" in self.__dict__:
+            self.encoder.close()
+        self._searcher.close()
+        self._store.close()
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The gallery's encoder, started at first use."""
+        with self._store.read() as tx:
+            precision = tx.settings()["precision"]
+        return open_encoder(self._artifact, precision=precision, device=self._device)
+
+    @property
+    def store(self) -> Store:
+        """The gallery's store."""
+        return self._store
+
+    def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
+        """Make sure that `encoder` is this gallery's encoder.
+
+        Raises:
+            GalleryError: It is another one.
+        """
+        if not is_encoder(self._artifact, encoder, Path(weights) if weights else None):
+            raise GalleryError(
+                f"{self.path} belongs to the encoder {self._artifact.spec.name}, not to {encoder}, "
+                "and their distances don't compare: leave --encoder out, or build another gallery."
+            )
+
+    def require_precision(self, precision: str) -> None:
+        """Make sure that this gallery computes in `precision`.
+
+        Raises:
+            GalleryError: It computes in another one.
+        """
+        with self._store.read() as tx:
+            mine = tx.settings()["precision"]
+        if mine != precision:
+            raise GalleryError(
+                f"{self.path} was made with --precision {mine}, not {precision}: leave it out, or "
+                "build another gallery."
+            )
+
+    # Filling
+
+    def build(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        labels: str | None = None,
+        prune: bool = False,
+        allow_duplicates: bool = False,
+        progress: Progress | None = None,
+    ) -> BuildReport:
+        """Bring the gallery in line with a folder of photos; run again, it does what is new.
+
+        Args:
+            folder: Searched with all its subfolders.
+            labels: `folder` (the parent folder's name), `none`, or the path of a CSV with the
+                columns `path` and `label`. `None`: as the last time, at first `folder`.
+            prune: Also remove the items whose photo is gone.
+            allow_duplicates: Store photos whose bytes are stored already.
+            progress: Told how many photos of how many are done.
+
+        Raises:
+            LookalikeError: The folder or the CSV can't be read.
+        """
+        top = Path(folder)
+        with self._store.read() as tx:
+            settings = tx.settings()
+        labels = labels or settings.get("labels", "folder")
+        label_of = label_source(labels, top)
+        sources = [Source(path, label_of(path)) for path in self._outside(find_photos(top))]
+        if labels not in ("folder", "none"):
+            labels = str(absolute(Path(labels)))
+        if labels != settings.get("labels"):
+            with self._store.write() as writer:
+                writer.set_settings(settings | {"labels": labels})
+        builder = Builder(
+            self._store, self.encoder, allow_duplicates=allow_duplicates, progress=progress
+        )
+        builder.run(sources)
+        builder.settle_gone(top, sources, prune=prune)
+        return self._settle(builder.report, only_if_stale=False)
+
+    def add(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        label: str | None = None,
+        allow_duplicates: bool = False,
+        progress: Progress | None = None,
+    ) -> BuildReport:
+        """Add photos, and folders of photos.
+
+        Args:
+            paths: Files and folders. A file is tried whatever its name.
+            label: The label of all of them. Without one, a photo in a folder named here gets its
+                parent folder's name, and a photo named itself gets none.
+            allow_duplicates: Store photos whose bytes are stored already.
+            progress: Told how many photos of how many are done.
+        """
+        said = None if label is None else Label(label)
+        sources: dict[Path, Source] = {}
+        for path in map(Path, paths):
+            if path.is_dir():
+                label_of = labels_from_folders(path)
+                for found in self._outside(find_photos(path)):
+                    sources[found] = Source(found, said or label_of(found))
+            else:
+                sources[absolute(path)] = Source(absolute(path), said)
+        builder = Builder(
+            self._store, self.encoder, allow_duplicates=allow_duplicates, progress=progress
+        )
+        builder.run(list(sources.values()))
+        return self._settle(builder.report, only_if_stale=True)
+
+    def _outside(self, paths: Iterator[Path]) -> Iterator[Path]:
+        """Leave out what lies in the gallery's own folder."""
+        own = self.path.resolve()
+        return (path for path in paths if not path.is_relative_to(own))
+
+    def _settle(self, report: BuildReport, *, only_if_stale: bool) -> BuildReport:
+        if report.touched:
+            tune_first_threshold(self._store, only_if_stale=only_if_stale)
+            self._searcher.write_generation()
+        return report
+
+    # Changing
+
+    def find(
+        self,
+        *,
+        ids: Sequence[int] | None = None,
+        label: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> list[int]:
+        """Return the ids of the items that meet every condition given."""
+        return [item.id for item in self.items(ids=ids, label=label, path=path)]
+
+    def items(
+        self,
+        *,
+        ids: Sequence[int] | None = None,
+        label: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> list[Item]:
+        """Return the items that meet every condition given, in order of id."""
+        with self._store.read() as tx:
+            if path is None:
+                return list(tx.items(ids=ids, label=label))
+            found = tx.items(paths=[str(absolute(Path(path)))], label=label)
+            return [item for item in found if ids is None or item.id in ids]
+
+    def labels(self) -> dict[str, int]:
+        """Return how many items each label has, by label."""
+        with self._store.read() as tx:
+            return tx.label_counts()
+
+    def failures(self) -> list[Failure]:
+        """Return the files that could not become items, with the reason."""
+        with self._store.read() as tx:
+            return tx.failures()
+
+    def remove(self, ids: Sequence[int]) -> int:
+        """Remove items; return how many of `ids` there were. Photos on disk are not touched."""
+        with self._store.write() as tx:
+            return tx.remove_items(ids)
+
+    def relabel(self, ids: Sequence[int], label: str | None) -> int:
+        """Give items another label, `None` for none; return how many there were."""
+        with self._store.write() as tx:
+            return tx.relabel_items(ids, label)
+
+    # Asking
+
+    def embed(self, image: str | os.PathLike[str] | bytes) -> NDArray[np.float32]:
+        """Return the embedding of a photo: float32, shape `(dim,)`, L2-normalised.
+
+        Raises:
+            ImageError: It is no image we can read; the text names the file.
+        """
+        try:
+            data = image if isinstance(image, bytes) else read_file(Source(Path(image)))[0]
+            return embed_image(data, self.encoder)
+        except ImageError as error:
+            what = "The image" if isinstance(image, bytes) else os.fspath(image)
+            raise ImageError(f"{what} can't be used as a query: {error}.") from error
+
+    def nearest(self, queries: NDArray[np.float32], k: int = 5) -> list[list[NearestItem]]:
+        """Return the k nearest items of each embedding, nearest first.
+
+        Args:
+            queries: float32, shape `(n, dim)`, L2-normalised.
+            k: At least 1.
+        """
+        if k < 1:
+            raise GalleryError(f"k is {k}: ask for at least 1 item.")
+        return self._searcher.search(queries, k)
+
+    def identify(
+        self,
+        image: str | os.PathLike[str] | bytes,
+        *,
+        k: int = 5,
+        threshold: float | None = None,
+    ) -> Identification:
+        """Say which identity a photo shows.
+
+        Args:
+            image: A file's path, or the bytes of one.
+            k: How many of the nearest items to return.
+            threshold: τ, a cosine distance; `None` uses the gallery's.
+
+        Raises:
+            ImageError: It is no image we can read.
+            GalleryError: k is below 1.
+        """
+        (items,) = self.nearest(self.embed(image)[np.newaxis], k)
+        query = None if isinstance(image, bytes) else os.fspath(image)
+        return identify(items, self._tau(threshold), query=query)
+
+    def identify_many(
+        self,
+        images: Iterable[str | os.PathLike[str]],
+        *,
+        k: int = 5,
+        threshold: float | None = None,
+    ) -> Iterator[Identification | FailedPhoto]:
+        """Identify many photos at the speed of `build`, in their order.
+
+        One that can't be read becomes a `FailedPhoto`. Args are those of `identify`.
+        """
+        tau = self._tau(threshold)
+        outcomes = embed((Source(Path(image)) for image in images), self.encoder)
+        while some := list(islice(outcomes, self.encoder.batch_size)):
+            vectors = [one.vector for one in some if isinstance(one, Embedded)]
+            answers = iter(self.nearest(np.stack(vectors), k) if vectors else ())
+            for one in some:
+                query = str(one.source.path)
+                if isinstance(one, Embedded):
+                    yield identify(next(answers), tau, query=query)
+                elif isinstance(one, Unreadable):
+                    yield FailedPhoto(query, one.reason)
+
+    def _tau(self, asked: float | None) -> float | None:
+        stored = self.threshold() if asked is None else None
+        return stored.value if stored else asked
+
+    def threshold(self) -> Threshold | None:
+        """Return the threshold in force, with where it came from."""
+        with self._store.read() as tx:
+            return tx.threshold()
+
+    # Looking after
+
+    def evaluate(
+        self,
+        queries: str | os.PathLike[str],
+        *,
+        thresholds: Sequence[float] = (),
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Judge the gallery by queries whose labels are known.
+
+        Args:
+            queries: A folder (labels are the parent folders' names) or a CSV `path,label`. A photo
+                whose label the gallery lacks is a stranger. A photo that is itself an item of the
+                gallery, by its bytes, is not compared with that item.
+            thresholds: Distances to judge the decision at, beside the gallery's threshold.
+            progress: Told how many photos of how many are done.
+
+        Raises:
+            LookalikeError: The queries can't be read.
+        """
+        return evaluate(
+            self._store, self.encoder, Path(queries), thresholds=thresholds, progress=progress
+        )
+
+    def info(self) -> GalleryInfo:
+        """Say what the gallery is."""
+        return describe(self.path, self._store)
+
+    def check(self) -> CheckReport:
+        """Prove that store, files and index agree."""
+        return check(self._store, self._artifact, self.path / INDEX)

@@ -1,0 +1,174 @@
+"""Photos on disk: which files a folder holds, and what labels they are given."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retrieval.errors import LabelsError, LookalikeError
+from retrieval.images import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a label source says of a photo.
+
+    Attributes:
+        label: The identity shown; `None` makes the photo an identity of its own.
+        metadata: Further columns of a CSV.
+    """
+
+    label: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to embed.
+
+    Attributes:
+        path: Absolute, symbolic links in its folders resolved.
+        label: What the label source says of it; `None` if none was asked.
+    """
+
+    path: Path
+    label: Label | None = None
+
+
+LabelSource = Callable[[Path], Label]
+
+
+def find_photos(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder` whose names say image, sorted within each folder.
+
+    Hidden files and folders are left out, and links to folders are not followed.
+
+    Raises:
+        LookalikeError: `folder` is no folder, or can't be read.
+    """
+    if not folder.is_dir():
+        raise LookalikeError(f"{folder} is no folder: name the folder that holds the photos.")
+
+    def refuse(error: OSError) -> None:
+        raise LookalikeError(
+            f"{error.filename} can't be read ({error.strerror}): check its permissions."
+        ) from error
+
+    for root, folders, files in os.walk(folder.resolve(), onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(root, name)
+
+
+def labels_from_folders(folder: Path) -> LabelSource:
+    """Label a photo with its parent folder's name; one directly in `folder` gets no label."""
+    top = folder.resolve()
+
+    def label(path: Path) -> Label:
+        return Label(None if path.parent == top else path.parent.name)
+
+    return label
+
+
+def no_labels(_path: Path) -> Label:
+    """Make every photo an identity of its own."""
+    return Label()
+
+
+def read_labels(file: Path, folder: Path | None = None) -> dict[Path, Label]:
+    """Read a CSV with the columns `path` and `label`; further columns become metadata.
+
+    Args:
+        file: UTF-8 CSV with a header. Its paths are absolute, or relative to the CSV's own folder,
+            or, where no such file is there, to `folder`. An empty label means none.
+        folder: The other place to look for relative paths.
+
+    Returns:
+        The labels by absolute path, in the order of the file.
+
+    Raises:
+        LabelsError: A column is missing, a row doesn't fit, or two rows name the same photo.
+    """
+    labels: dict[Path, Label] = {}
+    for row, values in csv_rows(file, required=("path", "label")):
+        path = _locate(values.pop("path"), file, folder)
+        if path in labels:
+            raise LabelsError(f"{file}, row {row}, column path: {path} is named a second time.")
+        labels[path] = Label(values.pop("label") or None, values)
+    return labels
+
+
+def csv_rows(file: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the row number in the file and the values of each row of a CSV with a header.
+
+    Raises:
+        LabelsError: The file can't be read, or lacks a column, or a row has gaps or is too long.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            header = [name.strip() for name in reader.fieldnames or []]
+            for name in required:
+                if name not in header:
+                    raise LabelsError(
+                        f"{file} has no column {name!r}: its first row must name the columns "
+                        f"{', '.join(required)}; it names {', '.join(header) or 'nothing'}."
+                    )
+            reader.fieldnames = header
+            for values in reader:
+                row = reader.line_num
+                if None in values or None in values.values():
+                    raise LabelsError(
+                        f"{file}, row {row}: expected {len(header)} values ({', '.join(header)})."
+                    )
+                if not values[required[0]]:
+                    raise LabelsError(f"{file}, row {row}, column {required[0]}: is empty.")
+                yield row, values
+    except OSError as error:
+        raise LabelsError(f"{file} can't be read ({error.strerror}): check the name.") from error
+    except UnicodeDecodeError as error:
+        raise LabelsError(f"{file} is not UTF-8 ({error.reason}): save it as UTF-8.") from error
+    except csv.Error as error:
+        raise LabelsError(f"{file} is no CSV ({error}): check its quotes.") from error
+
+
+def labels_from_csv(file: Path, folder: Path) -> LabelSource:
+    """Label photos as a CSV says; a photo it doesn't name gets no label."""
+    labels = read_labels(file, folder)
+
+    def label(path: Path) -> Label:
+        return labels.get(path, Label())
+
+    return label
+
+
+def label_source(name: str, folder: Path) -> LabelSource:
+    """Return the label source for `--labels folder|none|FILE.csv`."""
+    if name == "folder":
+        return labels_from_folders(folder)
+    if name == "none":
+        return no_labels
+    if not Path(name).is_file():
+        raise LabelsError(f"There is no label file {name}: say folder, none, or a CSV's path.")
+    return labels_from_csv(Path(name), folder)
+
+
+def _locate(path: str, file: Path, folder: Path | None) -> Path:
+    beside = absolute(file.parent / path)
+    if folder is not None and not beside.exists():
+        within = absolute(folder / path)
+        if within.exists():
+            return within
+    return beside
+
+
+def absolute(path: Path) -> Path:
+    """Make a path absolute: links in its folders are resolved, a link to the file itself is kept.
+
+    That is how `find_photos` names a file, so the same file gets the same name everywhere.
+    """
+    return path.parent.resolve() / path.name

@@ -1,0 +1,101 @@
+"""What tests share: a tiny real encoder, drawn photos, galleries of them, the Grocery photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from retrieval import Gallery
+
+COLOURS = {"red": (200, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220)}
+
+# Nothing may reach for a hub: the published weights are never needed here.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of timm's smallest EfficientNet, with weights drawn from a seed."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    module = timm.create_model("test_efficientnet", pretrained=False)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_file(module.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a real encoder that loads and runs in milliseconds."""
+    from retrieval.encoders.factory import make_artifact
+
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    make_artifact("timm:test_efficientnet", folder, weights=tiny_checkpoint)
+    return folder
+
+
+def draw(colour: str, number: int, *, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """Draw a picture: mostly one colour, never twice the same."""
+    rng = np.random.default_rng([number, *COLOURS[colour]])
+    image = Image.new("RGB", size, COLOURS[colour])
+    pen = ImageDraw.Draw(image)
+    for _ in range(4):
+        x, y = rng.integers(0, size[0]), rng.integers(0, size[1])
+        shade = tuple(
+            int(v) for v in np.clip(np.array(COLOURS[colour]) * rng.uniform(0.6, 1.4), 0, 255)
+        )
+        pen.ellipse([x - 8, y - 8, x + 8, y + 8], fill=shade)
+    return image
+
+
+@pytest.fixture
+def draw_photo() -> Callable[..., Image.Image]:
+    """The function that draws a picture of a colour (`red`, `green`, `blue`) by number."""
+    return draw
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder `photos/COLOUR/N.png` with five pictures of each of three colours."""
+    folder = tmp_path / "photos"
+    for colour in COLOURS:
+        (folder / colour).mkdir(parents=True)
+        for number in range(5):
+            draw(colour, number).save(folder / colour / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def gallery_path(tmp_path: Path, photos: Path, tiny_encoder: Path) -> Path:
+    """The folder of a gallery built from `photos`, closed."""
+    path = tmp_path / "gallery"
+    with Gallery.create(path, encoder=str(tiny_encoder)) as made:
+        made.build(photos)
+    return path
+
+
+@pytest.fixture
+def gallery(gallery_path: Path) -> Iterator[Gallery]:
+    """An open gallery built from `photos`."""
+    with Gallery.open(gallery_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def grocery() -> Path:
+    """The folder of the Grocery Store photos, from `LOOKALIKE_GROCERY`."""
+    folder = os.environ.get("LOOKALIKE_GROCERY")
+    if not folder:
+        pytest.skip("set LOOKALIKE_GROCERY to the Grocery Store photos to run this test")
+    path = Path(folder)
+    if not (path / "train").is_dir():
+        pytest.fail(f"LOOKALIKE_GROCERY is {folder}, which has no folder train/")
+    return path
