@@ -113,7 +113,9 @@ def open_folder(folder: Path) -> tuple[Store, Artifact]:
 
 def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:
     """Whether `--encoder` and `--weights` name the encoder of an existing gallery."""
-    if Path(encoder).is_dir():
+    from retrieval.encoders.networks import is_network
+
+    if not is_network(encoder) and Path(encoder).is_dir():
         return Artifact.load(Path(encoder)).spec.fingerprint == mine.spec.fingerprint
     if weights is None:
         return encoder == mine.spec.name

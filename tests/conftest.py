@@ -99,3 +99,11 @@ def grocery() -> Path:
     if not (path / "train").is_dir():
         pytest.fail(f"LOOKALIKE_GROCERY is {folder}, which has no folder train/")
     return path
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where nothing may be skipped, a skipped test fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("LOOKALIKE_NO_SKIPS") and reporter and reporter.stats.get("skipped"):
+        reporter.write_line("LOOKALIKE_NO_SKIPS is set, and tests were skipped: the run fails.")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
@@ -22,8 +22,15 @@ from retrieval.errors import EncoderError
 
 DESCRIPTION = "encoder.json"
 WEIGHTS = "weights.safetensors"
-OPENVINO_MODEL = "openvino/model.xml"
-OPENVINO_FILES = (OPENVINO_MODEL, "openvino/model.bin")
+OPENVINO_MODELS = {
+    "float32": "openvino/float32.xml",
+    "bfloat16": "openvino/bfloat16.xml",
+}
+_OPENVINO_FILES = [
+    PurePosixPath(name).with_suffix(suffix).as_posix()
+    for name in OPENVINO_MODELS.values()
+    for suffix in (".xml", ".bin")
+]
 _FORMAT = 1
 
 
@@ -129,7 +136,7 @@ class Artifact:
         """Write the description of an encoder whose other files are in `folder` already."""
         checksums = {
             name: _file_digest(folder / name)
-            for name in (WEIGHTS, *OPENVINO_FILES)
+            for name in (WEIGHTS, *_OPENVINO_FILES)
             if (folder / name).exists()
         }
         values = {"format": _FORMAT, **asdict(spec), "files": checksums}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retrieval.encoders.artifact import OPENVINO_MODEL, WEIGHTS, Artifact, EncoderSpec
-from retrieval.encoders.networks import Network, make_network
+from retrieval.encoders.artifact import OPENVINO_MODELS, WEIGHTS, Artifact, EncoderSpec
+from retrieval.encoders.networks import Network, is_network, make_network
+from retrieval.encoders.rounding import rounded_for_bfloat16
 from retrieval.errors import EncoderError
 
 
@@ -24,7 +27,8 @@ def make_artifact(name: str, folder: Path, *, weights: Path | None = None) -> Ar
     Raises:
         EncoderError: The name is unknown, or its weights can't be had.
     """
-    if Path(name).is_dir():
+    # A name wins over a folder that happens to be called like it.
+    if not is_network(name) and Path(name).is_dir():
         if weights is not None:
             raise EncoderError(
                 f"--weights goes with timm:NAME; the encoder in {name} has its own: leave it out."
@@ -44,7 +48,12 @@ def save_network(name: str, network: Network, folder: Path) -> Artifact:
         dim = network.module(torch.zeros(1, 3, size, size)).shape[1]
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
-    _save_openvino(network, folder / OPENVINO_MODEL)
+    if find_spec("openvino"):  # else the torch runtime reads the weights
+        rounded = replace(
+            network, module=rounded_for_bfloat16(network.module, network.preprocessing)
+        )
+        _save_openvino(network, folder / OPENVINO_MODELS["float32"])
+        _save_openvino(rounded, folder / OPENVINO_MODELS["bfloat16"])
     spec = EncoderSpec.of(
         name,
         architecture=network.architecture,
@@ -58,14 +67,11 @@ def save_network(name: str, network: Network, folder: Path) -> Artifact:
 
 def _save_openvino(network: Network, path: Path) -> None:
     """Write the network as OpenVINO IR that takes uint8 pixels, float32 weights."""
-    try:
-        import openvino
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-        from openvino.preprocess import PrePostProcessor
-    except ImportError:  # no build for this platform: the torch runtime reads the weights
-        return
+    import openvino
     import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    from openvino.preprocess import PrePostProcessor
 
     size = network.preprocessing.size
     with warnings.catch_warnings():

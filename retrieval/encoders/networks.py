@@ -57,6 +57,11 @@ class Network:
     provenance: dict[str, Any]
 
 
+def is_network(name: str) -> bool:
+    """Whether `--encoder NAME` asks for a network by name; if not, it is an artifact's folder."""
+    return name in _PACKAGED or name.startswith(TIMM_PREFIX)
+
+
 def make_network(name: str, weights: Path | None) -> Network:
     """Build a network by name.
 

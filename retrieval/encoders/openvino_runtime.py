@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoders.artifact import OPENVINO_MODEL, Artifact, EncoderSpec
+from retrieval.encoders.artifact import OPENVINO_MODELS, Artifact, EncoderSpec
 from retrieval.encoders.protocol import normalise
 from retrieval.errors import EncoderError
 
@@ -36,7 +36,6 @@ class OpenVinoEncoder:
         import openvino
 
         self._spec = artifact.spec
-        self._path = artifact.folder / OPENVINO_MODEL
         self._core = openvino.Core()
         if precision == "auto":
             native = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -46,6 +45,7 @@ class OpenVinoEncoder:
                 f"There is no precision {precision!r} on this CPU: say auto, {' or '.join(_HINTS)}."
             )
         self._precision = precision
+        self._path = artifact.folder / OPENVINO_MODELS[precision]
         self._lock = Lock()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from retrieval.encoders.artifact import OPENVINO_MODEL, Artifact
+from retrieval.encoders.artifact import OPENVINO_MODELS, Artifact
 from retrieval.encoders.protocol import Encoder
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -22,7 +22,7 @@ def open_encoder(artifact: Artifact, *, precision: str = "auto", device: str = "
     Raises:
         EncoderError: The artifact is damaged, or device and precision don't go together.
     """
-    if device == "cpu" and find_spec("openvino") and artifact.has(OPENVINO_MODEL):
+    if device == "cpu" and find_spec("openvino") and artifact.has(OPENVINO_MODELS["float32"]):
         from retrieval.encoders.openvino_runtime import OpenVinoEncoder
 
         return OpenVinoEncoder(artifact, precision)
