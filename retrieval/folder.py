@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from retrieval.encoders import Artifact, open_encoder
 from retrieval.errors import GalleryError
 
 STORE, ENCODER, INDEX = "gallery.db", "encoder", "index"
+# A folder that has been "being made" for so long was left by a process that was killed.
+_ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,11 @@ def create_folder(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as made:
+    prefix = f".{folder.name}.being-made-"
+    for left in folder.parent.glob(f"{glob.escape(prefix)}*"):
+        if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as made:
         new = Path(made) / "gallery"
         artifact = make_artifact(encoder, new / ENCODER, weights=weights)
         open_encoder(artifact, precision=precision, device=device).close()

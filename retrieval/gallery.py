@@ -37,7 +37,7 @@ from retrieval.sources import (
     absolute,
     find_photos,
     label_source,
-    labels_from_folders,
+    parent_name,
 )
 
 DEFAULT_ENCODER = "efficientnet_lite0"
@@ -235,9 +235,8 @@ class Gallery:
         sources: dict[Path, Source] = {}
         for path in map(Path, paths):
             if path.is_dir():
-                label_of = labels_from_folders(path)
                 for found in self._outside(find_photos(path)):
-                    sources[found] = Source(found, said or label_of(found))
+                    sources[found] = Source(found, said or parent_name(found))
             else:
                 sources[absolute(path)] = Source(absolute(path), said)
         builder = Builder(

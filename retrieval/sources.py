@@ -64,12 +64,20 @@ def find_photos(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
+def parent_name(path: Path) -> Label:
+    """Label a photo with its parent folder's name."""
+    return Label(path.parent.name)
+
+
 def labels_from_folders(folder: Path) -> LabelSource:
-    """Label a photo with its parent folder's name; one directly in `folder` gets no label."""
+    """Label the photos of a collection with their parent folder's name.
+
+    One that lies directly in `folder` gets no label: the collection's name is nobody's identity.
+    """
     top = folder.resolve()
 
     def label(path: Path) -> Label:
-        return Label(None if path.parent == top else path.parent.name)
+        return Label() if path.parent == top else parent_name(path)
 
     return label
 

@@ -33,8 +33,9 @@ _SHOWN = 10
 )
 @click.option(
     "--labels",
-    help="folder: the parent folder's name (the default); none; or a CSV with the columns "
-    "path,label, whose further columns become metadata. Kept for the next run.",
+    help="folder: the parent folder's name (the default; photos directly in FOLDER get none); "
+    "none; or a CSV with the columns path,label, whose further columns become metadata. Kept for "
+    "the next run.",
 )
 @click.option(
     "--precision",
@@ -96,7 +97,7 @@ def build_index(
 @click.command()
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
 @options.gallery
-@click.option("--label", help="The label of all of them; else a folder's photos get its name.")
+@click.option("--label", help="The label of all of them.")
 @options.allow_duplicates
 @options.as_json
 def add(
@@ -106,7 +107,11 @@ def add(
     allow_duplicates: bool,
     as_json: bool,
 ) -> None:
-    """Add photos, or folders of photos, to a gallery."""
+    """Add photos, or folders of photos, to a gallery.
+
+    PATHS are files and folders. Without --label, a photo in a folder gets its parent folder's name,
+    and a photo named itself gets no label.
+    """
     from retrieval.gallery import Gallery
 
     with Gallery.open(gallery_path) as gallery:

@@ -23,7 +23,7 @@ from retrieval.evaluation.metrics import (
     recall_at_k,
     search_outcomes,
 )
-from retrieval.sources import Source, find_photos, labels_from_folders, read_labels
+from retrieval.sources import Source, find_photos, parent_name, read_labels
 
 RECALL_AT = (1, 5, 10)
 # Queries whose distances to all items are held at a time.
@@ -123,8 +123,7 @@ def evaluate(
 
 def _queries(queries: Path) -> list[Source]:
     if queries.is_dir():
-        label_of = labels_from_folders(queries)
-        sources = [Source(path, label_of(path)) for path in find_photos(queries)]
+        sources = [Source(path, parent_name(path)) for path in find_photos(queries)]
     else:
         sources = [Source(path, label) for path, label in read_labels(queries).items()]
     if not sources:

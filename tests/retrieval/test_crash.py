@@ -1,0 +1,84 @@
+"""A process killed at any moment leaves a gallery that is whole, with all it had acknowledged."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from retrieval import Gallery
+
+WORKER = Path(__file__).with_name("crash_worker.py")
+ROUNDS, KILLS_A_ROUND = 8, 25
+
+
+@pytest.fixture
+def many_photos(tmp_path: Path, draw_photo: Callable[..., Image.Image]) -> Path:
+    folder = tmp_path / "photos"
+    for colour in ("red", "green", "blue"):
+        (folder / colour).mkdir(parents=True)
+        for number in range(20):
+            draw_photo(colour, number, size=(32, 32)).save(folder / colour / f"{number}.png")
+    return folder
+
+
+def run_and_kill(command: list[str], log: Path, choose: random.Random) -> list[dict[str, Any]]:
+    """Run a worker, kill it at a random moment, and return what it had told by then."""
+    with log.open("w") as told:
+        worker = subprocess.Popen(command, stdout=told, stderr=subprocess.PIPE, text=True)
+    # Sometimes before anything is there, mostly in the midst of the changes.
+    wanted, deadline = choose.randrange(8), time.monotonic() + 60
+    while log.read_text().count("\n") < wanted and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(choose.uniform(0, 0.1))
+    worker.send_signal(signal.SIGKILL)
+    _, trouble = worker.communicate()
+    assert not trouble, trouble
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(ROUNDS))
+def test_killed_at_random_moments(
+    seed: int, tmp_path: Path, many_photos: Path, tiny_encoder: Path
+) -> None:
+    choose = random.Random(seed)
+    path = tmp_path / "gallery"
+    must: set[str] = set()  # acknowledged as added
+    must_not: set[str] = set()  # acknowledged as removed
+    acknowledged = 0
+    for kill in range(KILLS_A_ROUND):
+        command = [sys.executable, str(WORKER), path, tiny_encoder, many_photos, f"{seed}{kill}"]
+        for event in run_and_kill(list(map(str, command)), tmp_path / "events", choose):
+            if "begin" in event:
+                # Whether it happens is open until it is acknowledged.
+                must -= set(event["paths"])
+                must_not -= set(event["paths"])
+                if event["begin"] == "build":
+                    must_not.clear()
+            else:
+                acknowledged += 1
+                must |= set(event["added"])
+                must_not = (must_not - set(event["added"])) | set(event["removed"])
+        if not path.exists():
+            continue
+        with Gallery.open(path) as gallery:
+            report = gallery.check()
+            assert report.problems == ()
+            held = {item.path for item in gallery.items()}
+            assert held >= must
+            assert not held & must_not
+            assert report.items == report.vectors == len(held)
+            for answers in gallery.nearest(gallery.embed(many_photos / "red/0.png")[None], 60):
+                assert {one.path for one in answers} == held
+    assert path.exists()
+    assert acknowledged > KILLS_A_ROUND

@@ -1,0 +1,58 @@
+"""The main job on real photos gives the published reference values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import Gallery
+from retrieval.encoders import Artifact, open_encoder
+from retrieval.images import decode
+
+# recall@1, recall@5, recall@10, MAP@R in float32, gallery = train, queries = val.
+REFERENCE = {
+    "efficientnet_lite0": (0.554, 0.818, 0.902, 0.274),
+    "efficientnet_lite2": (0.618, 0.841, 0.905, 0.309),
+}
+
+pytestmark = [pytest.mark.grocery, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+@pytest.mark.parametrize("encoder", REFERENCE)
+def test_the_reference_values(encoder: str, precision: str, grocery: Path, tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "gallery", encoder=encoder, precision=precision) as gallery:
+        report = gallery.build(grocery / "train")
+        assert (report.added, report.failed) == (2640, [])
+        info = gallery.info()
+        assert (info.items, info.labels, info.unlabelled) == (2640, 81, 0)
+        evaluation = gallery.evaluate(grocery / "val")
+        assert (evaluation.n_mated, evaluation.n_non_mated) == (296, 0)
+        recalls = [rate.value for rate in evaluation.recall.values() if rate]
+        measured = (*recalls, evaluation.map_at_r)
+        # The references are rounded to three places.
+        assert measured == pytest.approx(REFERENCE[encoder], abs=0.01 + 0.0005)
+        threshold = gallery.threshold()
+        assert threshold is not None
+        assert threshold.details["fpir"] <= 0.05
+        if encoder == "efficientnet_lite0":
+            assert gallery.check().clean
+            again = gallery.build(grocery / "train")
+            assert (again.added, again.unchanged, again.touched) == (0, 2640, 0)
+
+
+def test_every_photo_keeps_its_direction_in_the_default_precision(
+    grocery: Path, tmp_path: Path
+) -> None:
+    with Gallery.create(tmp_path / "gallery") as gallery:
+        artifact = Artifact.load(gallery.path / "encoder")
+    photos = sorted((grocery / "val").rglob("*.jpg"))
+    preprocessing = artifact.spec.preprocessing
+    pixels = np.stack([preprocessing.apply(decode(path.read_bytes()).image) for path in photos])
+    exact, fast = (
+        open_encoder(artifact, precision=precision).encode(pixels)
+        for precision in ("float32", "auto")
+    )
+    assert (exact * fast).sum(axis=1).min() > 0.99
