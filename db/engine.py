@@ -26,11 +26,11 @@ BUSY_SECONDS = 60
 _BEGIN = "sqlite_begin"
 
 
-def connect(path: Path) -> Engine:
-    """Return an engine for the SQLite file at `path`, which is created when absent.
+def connect(path: Path, *, create: bool = False) -> Engine:
+    """Return an engine for the SQLite file at `path`.
 
-    Every connection uses WAL (readers and the writer don't block each other) and
-    `synchronous=FULL` (what was committed survives a power cut).
+    A created file is in WAL mode for good: readers and the writer don't block each other. Every
+    connection uses `synchronous=FULL`: what was committed survives a power cut.
     """
     url = URL.create("sqlite", database=str(path))
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
@@ -39,12 +39,10 @@ def connect(path: Path) -> Engine:
     def _configure(connection: Any, _record: Any) -> None:
         # Transactions are ours: the driver's implicit BEGIN would come too late for a snapshot.
         connection.isolation_level = None
-        for pragma in (
-            f"page_size = {PAGE_SIZE}",  # has effect before the first table only
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-        ):
+        pragmas = ["synchronous = FULL", "foreign_keys = ON"]
+        if create:
+            pragmas = [f"page_size = {PAGE_SIZE}", "journal_mode = WAL", *pragmas]
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -29,6 +29,7 @@ from db.schema import (
 
 # Rows of a result fetched at a time: bounds memory, not the answer.
 _FETCH = 1000
+_LARGEST_ID = 2**63 - 1
 _T = TypeVar("_T")
 
 
@@ -97,7 +98,8 @@ class Reader:
             query = query.where(ItemRow.content_hash == content_hash)
         chunks = [query]
         if ids is not None:
-            chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(ids)]
+            possible = [item_id for item_id in ids if 0 < item_id <= _LARGEST_ID]
+            chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(possible)]
         elif paths is not None:
             chunks = [query.where(ItemRow.path.in_(part)) for part in _parts(paths)]
         for chunk in chunks:
@@ -198,16 +200,22 @@ class Reader:
         return (VectorRow.encoder_id == self.encoder.id, VectorRow.removed_seq.is_(None))
 
     def _stored(self, rows: Sequence[Any]) -> StoredVectors:
-        data = np.frombuffer(b"".join(row.data for row in rows), dtype="<f2")
+        dim = self.encoder.dim
+        # A vector of another length is damage, which `check` finds as it finds NaN.
+        data = [row.data if len(row.data) == 2 * dim else _damaged(dim) for row in rows]
         return StoredVectors(
             ids=np.array([row.id for row in rows], dtype=np.int64),
             item_ids=np.array([row.item_id for row in rows], dtype=np.int64),
-            data=data.reshape(len(rows), self.encoder.dim),
+            data=np.frombuffer(b"".join(data), dtype="<f2").reshape(len(rows), dim),
         )
 
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     return (values[start : start + _FETCH] for start in range(0, len(values), _FETCH))
+
+
+def _damaged(dim: int) -> bytes:
+    return np.full(dim, np.nan, dtype="<f2").tobytes()
 
 
 def _item(row: Any) -> Item:

@@ -34,7 +34,7 @@ class Store:
         """
         if path.exists():
             raise StoreError(f"{path} exists already: open it, or choose another place.")
-        engine = connect(path)
+        engine = connect(path, create=True)
         migrate.create_schema(engine)
         with transaction(engine, "write") as connection:
             encoder = {"fingerprint": fingerprint, "name": encoder_name, "dim": dim}

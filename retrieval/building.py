@@ -126,7 +126,7 @@ class Builder:
 
     def settle_gone(self, folder: Path, sources: Iterable[Source], *, prune: bool) -> None:
         """Report, and with `prune` remove, the items of `folder` that `sources` doesn't name."""
-        present = {str(source.path) for source in sources}
+        present = {_shown(source.path) for source in sources}
         top = folder.resolve()
         with self._store.write() as tx:
             gone = [
@@ -151,7 +151,7 @@ class Builder:
             return tx.has_content(content_hash)
 
     def _fail(self, tx: Writer, source: Source, reason: str) -> None:
-        path = os.fsencode(source.path).decode("utf-8", "backslashreplace")
+        path = _shown(source.path)
         tx.record_failure(path, reason)
         self.report.failed.append(FailedPhoto(path, reason))
 
@@ -221,6 +221,11 @@ class Builder:
         self.report.moved += moved
         self.report.unchanged += not moved
         self.report.relabelled += "label" in columns
+
+
+def _shown(path: Path) -> str:
+    """Return a path as text that can be stored, whatever its bytes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _storable_name(path: Path) -> bool:

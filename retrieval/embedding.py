@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -116,13 +118,14 @@ def embed(
     """
     groups: deque[tuple[list[_Loaded], Future[NDArray[np.float32]] | None]] = deque()
     loaded = _load_all(sources, encoder.spec.preprocessing, is_known, encoder.batch_size)
-    for group in _groups(loaded, encoder.batch_size):
-        pixels = [one.pixels for one in group if isinstance(one, _Decoded)]
-        groups.append((group, encoder.submit(np.stack(pixels)) if pixels else None))
-        if len(groups) >= _BATCHES:
+    with closing(loaded):  # its threads end with us, however we end
+        for group in _groups(loaded, encoder.batch_size):
+            pixels = [one.pixels for one in group if isinstance(one, _Decoded)]
+            groups.append((group, encoder.submit(np.stack(pixels)) if pixels else None))
+            if len(groups) >= _BATCHES:
+                yield from _finish(*groups.popleft())
+        while groups:
             yield from _finish(*groups.popleft())
-    while groups:
-        yield from _finish(*groups.popleft())
 
 
 def embed_image(data: bytes, encoder: Encoder) -> NDArray[np.float32]:
@@ -151,6 +154,9 @@ def read_file(source: Source) -> tuple[bytes, Content]:
         ImageError: It can't be read, or is too large to be a photo.
     """
     try:
+        status = source.path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever
+            raise ImageError("is no file")
         with source.path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_size > MAX_FILE_SIZE:
@@ -167,7 +173,7 @@ def _load_all(
     preprocessing: Preprocessing,
     is_known: IsKnown | None,
     ahead: int,
-) -> Iterator[_Loaded]:
+) -> Generator[_Loaded, None, None]:
     """Load photos in threads, in order, at most `ahead` before they are asked for."""
 
     def load(source: Source) -> _Loaded:

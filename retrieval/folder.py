@@ -64,7 +64,12 @@ def create_folder(
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalleryError(
+            f"{folder} can't be made ({error.strerror}): choose another place."
+        ) from error
     prefix = f".{folder.name}.being-made-"
     for left in folder.parent.glob(f"{glob.escape(prefix)}*"):
         if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:

@@ -253,7 +253,7 @@ class Gallery:
     def _settle(self, report: BuildReport, *, only_if_stale: bool) -> BuildReport:
         if report.touched:
             tune_first_threshold(self._store, only_if_stale=only_if_stale)
-            self._searcher.write_generation()
+        self._searcher.write_generation()
         return report
 
     # Changing

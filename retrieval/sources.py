@@ -167,9 +167,10 @@ def label_source(name: str, folder: Path) -> LabelSource:
 
 def _locate(path: str, file: Path, folder: Path | None) -> Path:
     beside = absolute(file.parent / path)
-    if folder is not None and not beside.exists():
+    # os.path, as it takes a name no file can have for a file that is not there.
+    if folder is not None and not os.path.exists(beside):  # noqa: PTH110
         within = absolute(folder / path)
-        if within.exists():
+        if os.path.exists(within):  # noqa: PTH110
             return within
     return beside
 

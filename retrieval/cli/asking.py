@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,34 @@ if TYPE_CHECKING:
     from retrieval.identification import Identification
 
 
+class _Distance(click.ParamType[float]):
+    """A cosine distance."""
+
+    name = "distance"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            distance = float(value)
+        except ValueError:
+            distance = math.nan
+        if not 0 <= distance <= 2:  # NaN too
+            self.fail(f"{value!r} is no cosine distance: say a number from 0 to 2", param, ctx)
+        return distance
+
+
+class _Distances(click.ParamType[list[float]]):
+    """Cosine distances, parted by commas."""
+
+    name = "distances"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        return [_Distance().convert(text, param, ctx) for text in value.split(",")]
+
+
 @click.command()
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
 @options.gallery
@@ -27,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(min=0, max=2),
+    type=_Distance(),
     help="Match below this cosine distance, instead of the gallery's threshold.",
 )
 @options.as_json
@@ -47,7 +76,7 @@ def query(
         for number, answer in enumerate(_answers(gallery, images, k, threshold)):
             if not isinstance(answer, Identification):
                 failed = True
-                click.echo(f"{answer.path}: {answer.reason}", err=True)
+                click.echo(f"{click.format_filename(answer.path)}: {answer.reason}", err=True)
             elif as_json:
                 click.echo(to_json(answer))
             else:
@@ -63,26 +92,21 @@ def query(
 @options.gallery
 @click.option(
     "--thresholds",
+    type=_Distances(),
     default="0.1,0.2,0.3,0.4,0.5",
     show_default=True,
     help="Distances to judge the match decision at, beside the gallery's threshold.",
 )
 @options.as_json
-def evaluate(queries: Path, gallery_path: Path, thresholds: str, as_json: bool) -> None:
+def evaluate(queries: Path, gallery_path: Path, thresholds: list[float], as_json: bool) -> None:
     """Judge a gallery by QUERIES: a folder (labels are the parent folders) or a CSV path,label.
 
     A query whose label the gallery lacks is a stranger, and unknown the right answer to it.
     """
     from retrieval.gallery import Gallery
 
-    try:
-        distances = [float(text) for text in thresholds.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{thresholds!r} is no list of numbers such as 0.1,0.2", param_hint="--thresholds"
-        ) from error
     with Gallery.open(gallery_path) as gallery, progress_bar("embedding") as progress:
-        evaluation = gallery.evaluate(queries, thresholds=distances, progress=progress)
+        evaluation = gallery.evaluate(queries, thresholds=thresholds, progress=progress)
     if as_json:
         click.echo(to_json(evaluation))
     else:
@@ -100,17 +124,21 @@ def _answers(
 
 
 def _expand(images: Iterable[Path]) -> Iterator[Path]:
+    from retrieval.errors import LookalikeError
     from retrieval.sources import find_photos
 
     for image in images:
         if image.is_dir():
-            yield from find_photos(image)
+            photos = list(find_photos(image))
+            if not photos:
+                raise LookalikeError(f"{image} holds no photos: name another folder or a photo.")
+            yield from photos
         else:
             yield image
 
 
 def _print_identification(answer: Identification) -> None:
-    click.echo(answer.query)
+    click.echo(click.format_filename(answer.query or ""))
     if answer.decision == "match":
         name = answer.label if answer.label is not None else f"item {answer.item_id} (no label)"
         click.echo(click.style(f"match: {name}", bold=True, fg="green"))

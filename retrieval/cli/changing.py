@@ -56,7 +56,7 @@ def relabel(
     """Give items, by IDS, label or path, another label."""
     from retrieval.gallery import Gallery
 
-    if (to is None) != no_label:
+    if bool(to) == no_label:
         raise click.UsageError("Say either --to LABEL or --no-label.")
     with Gallery.open(gallery_path) as gallery:
         changed = gallery.relabel(_find(gallery, ids, label, path), to)

@@ -63,10 +63,15 @@ def build_index(
     never ends the run.
     """
     from retrieval.gallery import DEFAULT_ENCODER, Gallery
-    from retrieval.sources import find_photos
+    from retrieval.sources import find_photos, label_source
 
-    if not gallery_path.exists():
-        next(find_photos(folder), None)  # complains about FOLDER before a gallery is made
+    if weights is not None and encoder is None:
+        raise click.UsageError("--weights goes with --encoder timm:NAME.")
+    # What would be refused is refused before a gallery is made.
+    next(find_photos(folder), None)
+    if labels is not None:
+        label_source(labels, folder)
+    if not gallery_path.exists() or (gallery_path.is_dir() and not any(gallery_path.iterdir())):
         gallery = Gallery.create(
             gallery_path,
             encoder=encoder or DEFAULT_ENCODER,

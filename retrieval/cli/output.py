@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def to_json(result: Any) -> str:
     """Return a result as one line of JSON: the fields of its dataclass, by name."""
-    return json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
+    # A file's name need not be text; JSON must be.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -109,6 +109,8 @@ class Artifact:
             ) from error
         except ValueError as error:
             raise EncoderError(f"{path} is damaged ({error}): restore it from a copy.") from error
+        if not isinstance(values, dict):
+            raise EncoderError(f"{path} describes no encoder: restore it from a copy.")
         if values.get("format") != _FORMAT:
             raise EncoderError(
                 f"{path} has format {values.get('format')!r}, this lookalike reads {_FORMAT}: "
@@ -127,8 +129,11 @@ class Artifact:
                 values["provenance"],
                 values["fingerprint"],
             )
-            return cls(folder, spec, values["files"])
-        except (KeyError, TypeError, ValueError) as error:
+            files = {name: str(checksum) for name, checksum in values["files"].items()}
+            if not files.keys() <= {WEIGHTS, *_OPENVINO_FILES}:
+                raise ValueError("it names files that belong to no encoder")
+            return cls(folder, spec, files)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise EncoderError(f"{path} is damaged ({error}): restore it from a copy.") from error
 
     @classmethod

@@ -97,13 +97,12 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
     """
     import timm
 
-    if architecture.get("library") != "timm" or not timm.is_model(architecture.get("model")):
+    model = str(architecture.get("model"))
+    if architecture.get("library") != "timm" or not timm.is_model(model):
         raise EncoderError(
             f"The architecture {architecture} is unknown here: upgrade lookalike and timm."
         )
-    module: nn.Module = timm.create_model(
-        architecture["model"], pretrained=False, **architecture["arguments"]
-    )
+    module: nn.Module = timm.create_model(model, pretrained=False, **architecture["arguments"])
     return module.eval()
 
 
@@ -154,11 +153,13 @@ def _timm(model: str, weights: Path | None) -> Network:
         raise EncoderError(f"timm has no model {model!r}{hint}: `timm.list_models()` lists them.")
     if weights is not None and not weights.is_file():
         raise EncoderError(f"There is no file {weights}: name the model's checkpoint.")
-    overlay = {"file": str(weights)} if weights else None
     try:
-        module = timm.create_model(
-            model, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
-        ).eval()
+        module = timm.create_model(model, pretrained=weights is None, num_classes=0).eval()
+        if weights is not None:
+            # Not strict, as the classifier is left over; what the network needs must be there.
+            missing = timm.models.load_checkpoint(module, str(weights), strict=False).missing_keys
+            if missing:
+                raise ValueError(f"it has no {missing[0]}")
     except Exception as error:  # the hub's client, its transport and timm each raise their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         wanted = f"from {weights}" if weights else "from its hub"

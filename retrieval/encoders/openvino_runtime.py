@@ -47,6 +47,7 @@ class OpenVinoEncoder:
         self._precision = precision
         self._path = artifact.folder / OPENVINO_MODELS[precision]
         self._lock = Lock()
+        self._queue_lock = Lock()
 
     @property
     def spec(self) -> EncoderSpec:
@@ -68,8 +69,9 @@ class OpenVinoEncoder:
     def submit(self, pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
         """Queue a batch; see `Encoder.submit`."""
         future: Future[NDArray[np.float32]] = Future()
-        # The pixels are shared, not copied: the user data keeps them alive until the callback.
-        self._queue.start_async([pixels], userdata=(future, pixels), share_inputs=True)
+        with self._queue_lock:  # the queue itself takes from one thread at a time
+            # The pixels are shared, not copied: the user data keeps them alive until the callback.
+            self._queue.start_async([pixels], userdata=(future, pixels), share_inputs=True)
         return future
 
     def close(self) -> None:

@@ -23,8 +23,9 @@ class Preprocessing:
 
     Attributes:
         size: Side of the square the network sees, in pixels.
-        resize: Length of the image's shorter side before the centre is cropped, in pixels.
-        crop: `center` keeps the aspect ratio and crops; `squash` fits the whole image.
+        resize: Length of the image's shorter side (of both with `squash`) before the centre is
+            cropped, in pixels; at least `size`.
+        crop: `center` keeps the aspect ratio; `squash` doesn't.
         interpolation: `bicubic`, `bilinear` or `lanczos`, always antialiased.
         mean: Per channel, of values in [0, 1]; applied inside the runtime, not by `apply`.
         std: Per channel, of values in [0, 1]; applied inside the runtime, not by `apply`.
@@ -42,6 +43,8 @@ class Preprocessing:
             raise ValueError(f"interpolation {self.interpolation!r} is not one of {list(_FILTERS)}")
         if self.crop not in ("center", "squash"):
             raise ValueError(f"crop {self.crop!r} is neither 'center' nor 'squash'")
+        if self.resize < self.size:
+            raise ValueError(f"crop of {self.size} pixels is larger than the image's {self.resize}")
 
     @classmethod
     def from_timm(cls, config: dict[str, Any]) -> Self:
@@ -71,23 +74,25 @@ class Preprocessing:
         Returns:
             uint8, shape `(size, size, 3)`.
         """
-        box = self._box(*image.size)
-        # Sampling only what is kept gives the same pixels as resizing it all, then cropping.
-        square = image.resize((self.size, self.size), _FILTERS[self.interpolation], box=box)
+        (left, right), (top, bottom) = self._kept(*image.size)
+        filter_ = _FILTERS[self.interpolation]
+        # Width, then height, as torchvision has Pillow do it: left to itself Pillow chooses the
+        # order by size, and rounds differently. Only what is kept is sampled, so that an image of
+        # extreme shape costs no extreme memory.
+        narrow = image.resize((self.size, image.height), filter_, (left, 0, right, image.height))
+        square = narrow.resize((self.size, self.size), filter_, (0, top, self.size, bottom))
         return np.asarray(square)
 
-    def _box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return what of the image is kept, in its own coordinates."""
+    def _kept(self, width: int, height: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return what is kept of the image's width and of its height, in its own pixels."""
         if self.crop == "squash":
-            return 0, 0, width, height
+            return self._span(width, self.resize), self._span(height, self.resize)
         shorter = min(width, height)
         # Whole pixels, rounded as torchvision does: the published weights were judged on those.
-        resized = [int(self.resize * side / shorter) for side in (width, height)]
-        (left, right), (top, bottom) = (
-            self._span(before, after)
-            for before, after in zip((width, height), resized, strict=True)
+        return (
+            self._span(width, int(self.resize * width / shorter)),
+            self._span(height, int(self.resize * height / shorter)),
         )
-        return left, top, right, bottom
 
     def _span(self, before: int, after: int) -> tuple[float, float]:
         start = round((after - self.size) / 2)

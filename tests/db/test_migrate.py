@@ -35,14 +35,14 @@ def make_store(path: Path) -> None:
 
 
 def test_migrations_build_what_the_models_say(tmp_path: Path) -> None:
-    engine = connect(tmp_path / "migrated.db")
+    engine = connect(tmp_path / "migrated.db", create=True)
     migrate.upgrade(engine)
     with transaction(engine, "read") as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
         version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     assert version == SCHEMA_VERSION == migrate.REVISIONS[-1]
     assert migrate.state(engine) == "current"
-    made = connect(tmp_path / "created.db")
+    made = connect(tmp_path / "created.db", create=True)
     migrate.create_schema(made)
     tables = [sorted(inspect(e).get_table_names()) for e in (engine, made)]
     assert tables[0] == tables[1]

@@ -262,7 +262,7 @@ def test_files_that_can_not_be_read_say_why(tmp_path: Path) -> None:
         reasons[name] = str(caught.value)
     assert reasons == {
         "missing.png": "can't be read: No such file or directory",
-        "folder.png": "can't be read: Is a directory",
+        "folder.png": "is no file",
         "dangling.png": "can't be read: No such file or directory",
         "loop.png": "can't be read: Too many levels of symbolic links",
         "folder.png/1.png": "can't be read: No such file or directory",

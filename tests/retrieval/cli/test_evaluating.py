@@ -1,0 +1,294 @@
+"""`eval`: the figures are those that anybody can count from the nearest items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from retrieval import Gallery
+
+Run = Callable[..., Result]
+Ask = Callable[..., list[dict[str, Any]]]
+
+# What the pictures show, and what they are said to show; `violet` is in no gallery.
+QUERIES = {
+    "red/10.png": "red",
+    "red/11.png": "red",
+    "green/10.png": "green",
+    "green/11.png": "blue",
+    "blue/10.png": "red",
+    "violet/10.png": "blue",
+    "violet/11.png": "green",
+    "loose.png": "red",
+}
+
+
+@pytest.fixture
+def queries(tmp_path: Path, draw_photo: Callable[..., Image.Image]) -> Path:
+    """A folder of pictures, some of them under a label that is wrong or that nobody knows."""
+    folder = tmp_path / "queries"
+    for number, (name, colour) in enumerate(QUERIES.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_photo(colour, 90 + number).save(path)
+    return folder
+
+
+@pytest.fixture
+def csv(queries: Path) -> Path:
+    """A CSV of the same queries."""
+    file = queries / "queries.csv"
+    label = {name: name.partition("/")[0] if "/" in name else "" for name in QUERIES}
+    rows = [f"{name},{label[name]}\n" for name in QUERIES]
+    file.write_text("path,label\n" + "".join(rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def judged(run: Run, photos: Path, tiny_encoder: Path, tmp_path: Path) -> Path:
+    """A gallery of `photos` with labels of different sizes, as a red item is labelled green.
+
+    In float32, so that distances don't depend on how photos are batched.
+    """
+    gallery = tmp_path / "judged"
+    options = ("--encoder", tiny_encoder, "--precision", "float32")
+    assert run("build-index", photos, "-g", gallery, *options).exit_code == 0
+    path = photos / "red" / "0.png"
+    assert run("relabel", "--path", path, "--to", "green", "-g", gallery).exit_code == 0
+    return gallery
+
+
+@dataclass
+class Counted:
+    """The distances of one query: to its mates, and to all others."""
+
+    mates: list[float]
+    others: list[float]
+
+    @property
+    def nearest(self) -> float:
+        return min(self.mates + self.others)
+
+    def rank(self) -> int:
+        return 1 + sum(distance <= min(self.mates) for distance in self.others)
+
+    def average_precision(self) -> float:
+        found = sorted([(d, True) for d in self.mates] + [(d, False) for d in self.others])
+        hits = [mate for _, mate in found[: len(self.mates)]]
+        return sum(fmean(hits[: i + 1]) for i, hit in enumerate(hits) if hit) / len(self.mates)
+
+
+def count(gallery_path: Path, queries: Path) -> list[Counted]:
+    """Compare each query with all items but copies of itself, by `Gallery.nearest`."""
+    counted = []
+    with Gallery.open(gallery_path) as gallery:
+        for path in sorted(queries.rglob("*.png")):
+            (items,) = gallery.nearest(gallery.embed(path)[None], k=1000)
+            mates, others = [], []
+            for item in items:
+                if Path(item.path).read_bytes() != path.read_bytes():
+                    (mates if item.label == path.parent.name else others).append(item.distance)
+            counted.append(Counted(mates, others))
+    return counted
+
+
+def thresholds_between(counted: Sequence[Counted]) -> list[float]:
+    """Name distances that the nearest items' distances keep well away from."""
+    nearest = sorted(one.nearest for one in counted)
+    gaps = sorted(pairwise(nearest), key=lambda pair: pair[0] - pair[1])
+    return sorted([1e-9, *((low + high) / 2 for low, high in gaps[:2]), 1.5])
+
+
+def share(hits: int, n: int) -> float | None:
+    return hits / n if n else None
+
+
+def expected_decision(counted: Sequence[Counted], tau: float) -> dict[str, float | None]:
+    mated = [one for one in counted if one.mates]
+    strangers = [one for one in counted if not one.mates]
+    accepted = [one for one in counted if one.nearest < tau]
+    correct = [one for one in accepted if one.mates and min(one.mates) < min(one.others)]
+    right = len(correct) + sum(one.nearest >= tau for one in strangers)
+    precision = share(len(correct), len(accepted))
+    recall = share(len(correct), len(mated))
+    f1 = None
+    if precision is not None and recall is not None:
+        f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
+    return {
+        "threshold": tau,
+        "n_mated": len(mated),
+        "n_non_mated": len(strangers),
+        "accuracy": right / len(counted),
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "fpir": share(sum(one.nearest < tau for one in strangers), len(strangers)),
+        "fnir": None if recall is None else 1 - recall,
+        "dir": recall,
+        "misidentification": share(
+            sum(one.nearest < tau for one in mated) - len(correct), len(mated)
+        ),
+    }
+
+
+@pytest.mark.parametrize("asked", ["folder", "csv", "own photos"])
+def test_the_figures_are_those_of_the_nearest_items(
+    asked: str, ask_json: Ask, judged: Path, photos: Path, queries: Path, csv: Path
+) -> None:
+    counted = count(judged, photos if asked == "own photos" else queries)
+    mated = [one for one in counted if one.mates]
+    thresholds = thresholds_between(counted)
+    source = {"folder": queries, "csv": csv, "own photos": photos}[asked]
+    (report,) = ask_json(
+        *("eval", source, "-g", judged, "--thresholds", ",".join(map(repr, thresholds)))
+    )
+    assert report["queries"] == len(counted) == (15 if asked == "own photos" else len(QUERIES))
+    assert report["n_mated"] == len(mated) == (15 if asked == "own photos" else 5)
+    assert report["n_non_mated"] == len(counted) - len(mated)
+    assert (report["items"], report["labels"]) == (15, 3)
+    assert (report["threshold"], report["failed"]) == (None, [])
+    assert set(report["recall"]) == {"1", "5", "10"}
+    for k, rate in report["recall"].items():
+        hits = sum(one.rank() <= int(k) for one in mated)
+        assert rate == {"value": hits / len(mated), "count": hits, "n": len(mated)}
+    map_at_r = fmean(one.average_precision() for one in mated)
+    assert report["map_at_r"] == pytest.approx(map_at_r, abs=1e-9)
+    assert report["decisions"] == [
+        pytest.approx(expected_decision(counted, tau)) for tau in thresholds
+    ]
+
+
+def test_the_queries_are_worth_counting(judged: Path, queries: Path) -> None:
+    """Some are found and some not, and no figure is the same at all thresholds."""
+    counted = count(judged, queries)
+    assert {one.rank() == 1 for one in counted if one.mates} == {True, False}
+    decisions = [expected_decision(counted, tau) for tau in thresholds_between(counted)]
+    for figure in ("accuracy", "precision", "recall", "f1", "fpir", "fnir", "misidentification"):
+        assert len({decision[figure] for decision in decisions}) > 1, figure
+
+
+def test_the_report_shows_the_same_figures(
+    run: Run, ask_json: Ask, gallery_path: Path, queries: Path
+) -> None:
+    arguments = ("eval", queries, "-g", gallery_path, "--thresholds", "0.0001,1")
+    (report,) = ask_json(*arguments)
+    result = run(*arguments)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "5 mated queries, 3 non-mated, against 15 items of 3 labels"
+    assert lines[1:5] == [
+        *(
+            f"  recall@{k:<3} {rate['value']:.3f}  ({rate['count']} of 5)"
+            for k, rate in report["recall"].items()
+        ),
+        f"  MAP@R      {report['map_at_r']:.3f}",
+    ]
+    names = ["accuracy", "precision", "recall", "F1", "FPIR", "FNIR", "misidentified"]
+    assert lines[6].split() == ["threshold", *names]
+    figures = ["accuracy", "precision", "recall", "f1", "fpir", "fnir", "misidentification"]
+    for line, decision in zip(lines[7:], report["decisions"], strict=True):
+        cells = ["–" if decision[f] is None else f"{decision[f]:.1%}" for f in figures]
+        assert line.split() == [f"{decision['threshold']:.4f}", *cells]
+
+
+def test_the_gallerys_threshold_is_judged_too(
+    run: Run, ask_json: Ask, many_photos: Path, tiny_encoder: Path, queries: Path, tmp_path: Path
+) -> None:
+    gallery = tmp_path / "tuned"
+    run("build-index", many_photos, "-g", gallery, "--encoder", tiny_encoder)
+    tuned = ask_json("info", "-g", gallery)[0]["threshold"]["value"]
+    (report,) = ask_json("eval", queries, "-g", gallery)
+    assert report["threshold"] == tuned
+    judged = [decision["threshold"] for decision in report["decisions"]]
+    assert judged == sorted([0.1, 0.2, 0.3, 0.4, 0.5, tuned])
+    lines = run("eval", queries, "-g", gallery).stdout.splitlines()
+    starred = [line.split()[0] for line in lines[7:] if "*" in line]
+    assert starred == [f"{tuned:.4f}*"]
+
+
+def test_a_folder_of_one_label_is_labelled_by_its_name(
+    ask_json: Ask, gallery_path: Path, queries: Path
+) -> None:
+    (report,) = ask_json("eval", queries / "red", "-g", gallery_path)
+    assert (report["n_mated"], report["n_non_mated"]) == (2, 0)
+    assert report["recall"]["1"]["count"] == 2
+
+
+def test_strangers_alone_have_no_recall(
+    run: Run, ask_json: Ask, gallery_path: Path, queries: Path, tmp_path: Path
+) -> None:
+    strangers = tmp_path / "strangers"
+    strangers.mkdir()
+    (queries / "violet").rename(strangers / "violet")
+    (report,) = ask_json("eval", strangers, "-g", gallery_path)
+    assert report["recall"] == {"1": None, "5": None, "10": None}
+    assert report["map_at_r"] is None
+    assert {decision["fnir"] for decision in report["decisions"]} == {None}
+    assert {decision["fpir"] for decision in report["decisions"]} <= {0, 0.5, 1}
+    result = run("eval", strangers, "-g", gallery_path)
+    assert "0 mated queries, 2 non-mated" in result.stdout
+    assert "recall@" not in result.stdout
+
+
+def test_queries_that_cannot_be_read_are_told_and_left_out(
+    run: Run, ask_json: Ask, gallery_path: Path, queries: Path
+) -> None:
+    (whole,) = ask_json("eval", queries, "-g", gallery_path)
+    (queries / "red" / "empty.png").touch()
+    failed = {"path": str(queries / "red" / "empty.png"), "reason": "the file is empty"}
+    (report,) = ask_json("eval", queries, "-g", gallery_path)
+    assert report == whole | {"failed": [failed]}
+    result = run("eval", queries, "-g", gallery_path)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "1 photo could not be read:",
+        f"  {failed['path']}: the file is empty",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda _: None, "can't be read"),
+        (lambda path: path.mkdir(), "holds no photos"),
+        (lambda path: path.write_text("path,label\n"), "holds no photos"),
+        (lambda path: path.write_text("path,name\n"), "no column 'label'"),
+        (lambda path: path.write_bytes(b"\xff\xd8\xff"), "is not UTF-8"),
+        (lambda path: path.write_text("path,label\nno.png,red\n"), "None of the 1 queries"),
+    ],
+)
+def test_queries_that_are_none_are_refused(
+    make: Callable[[Path], object],
+    said: str,
+    refusal: Callable[..., str],
+    gallery_path: Path,
+    tmp_path: Path,
+) -> None:
+    make(tmp_path / "asked")
+    assert said in refusal("eval", tmp_path / "asked", "-g", gallery_path)
+
+
+@pytest.mark.parametrize("bad", ["", "x", "0.1;0.2", "0.1,,0.2", "0.1,nan", "inf"])
+def test_thresholds_that_are_no_distances_are_usage_errors(
+    bad: str, run: Run, gallery_path: Path, queries: Path
+) -> None:
+    result = run("eval", queries, "-g", gallery_path, "--thresholds", bad, "--json")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "--thresholds" in result.stderr
+
+
+def test_judging_changes_nothing(
+    run: Run, contents: Callable[[Path], dict[str, str]], gallery_path: Path, queries: Path
+) -> None:
+    before = contents(gallery_path)
+    run("eval", queries, "-g", gallery_path)
+    assert contents(gallery_path) == before
