@@ -128,18 +128,20 @@ class Builder:
         """Report, and with `prune` remove, the items of `folder` that `sources` doesn't name."""
         present = {_shown(source.path) for source in sources}
         top = folder.resolve()
-        with self._store.write() as tx:
-            gone = [
-                item
-                for item in tx.items()
-                if item.path not in present and Path(item.path).is_relative_to(top)
-            ]
-            self.report.gone = [item.path for item in gone]
-            if prune:
-                self.report.removed = tx.remove_items([item.id for item in gone])
-            for failure in tx.failures():
-                if failure.path not in present and Path(failure.path).is_relative_to(top):
-                    tx.forget_failure(failure.path)
+
+        def is_gone(path: str) -> bool:
+            return path not in present and Path(path).is_relative_to(top)
+
+        with self._store.read() as tx:
+            gone = {item.path: item.id for item in tx.items() if is_gone(item.path)}
+            settled = [failure.path for failure in tx.failures() if is_gone(failure.path)]
+        self.report.gone = list(gone)
+        if settled or (gone and prune):
+            with self._store.write() as writer:
+                for path in settled:
+                    writer.forget_failure(path)
+                if prune:
+                    self.report.removed = writer.remove_items(list(gone.values()))
 
     def _is_known(self, source: Source, content_hash: str) -> bool:
         item = self._stored.get(str(source.path))
@@ -181,8 +183,7 @@ class Builder:
         item = next(tx.items(paths=[path]), None)
         if item is not None:
             if item.content_hash != outcome.content.content_hash:
-                new = _new_item(outcome, label=_merged_label(item, outcome.source))
-                tx.replace_image(item.id, new, outcome.vector)
+                tx.replace_image(item.id, _new_item(outcome, item), outcome.vector)
                 self.report.changed += 1
                 self.report.item_ids.append(item.id)
             else:
@@ -190,8 +191,7 @@ class Builder:
         elif not self._allow_duplicates and tx.has_content(outcome.content.content_hash):
             self._store_known(tx, path, Known(outcome.source, outcome.content))
         else:
-            said = outcome.source.label or Label()
-            item_id = tx.add_item(_new_item(outcome, said.label), outcome.vector)
+            item_id = tx.add_item(_new_item(outcome), outcome.vector)
             self.report.added += 1
             self.report.item_ids.append(item_id)
 
@@ -258,13 +258,14 @@ def _label_changes(item: Item, source: Source) -> dict[str, Any]:
     return changes
 
 
-def _merged_label(item: Item, source: Source) -> str | None:
-    label: str | None = _label_changes(item, source).get("label", item.label)
-    return label
-
-
-def _new_item(outcome: Embedded, label: str | None) -> NewItem:
-    said = outcome.source.label or Label()
+def _new_item(outcome: Embedded, old: Item | None = None) -> NewItem:
+    """Describe an embedded photo; what its label source doesn't say is taken from the old item."""
+    said = outcome.source.label or (
+        Label(old.source_label, old.metadata) if old is not None else Label()
+    )
+    label = (
+        said.label if old is None else _label_changes(old, outcome.source).get("label", old.label)
+    )
     return NewItem(
         path=str(outcome.source.path),
         content_hash=outcome.content.content_hash,
@@ -274,5 +275,5 @@ def _new_item(outcome: Embedded, label: str | None) -> NewItem:
         mtime_ns=outcome.content.mtime_ns,
         label=label,
         source_label=said.label,
-        metadata=said.metadata,
+        metadata=said.metadata or (old.metadata if old is not None else {}),
     )

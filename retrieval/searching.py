@@ -37,7 +37,6 @@ class Searcher:
         self._folder = index_folder
         self._index: ExactIndex | None = None
         self._seq = -1
-        self._opened: Generation | None = None
         self._lock = Lock()
 
     def search(self, queries: NDArray[np.float32], k: int) -> list[list[NearestItem]]:
@@ -74,12 +73,12 @@ class Searcher:
     def write_generation(self) -> bool:
         """Write a new generation if enough has changed since the last; return whether it did."""
         with self._store.read() as tx, self._lock:
-            index = self._up_to_date(tx)
-            newest = self._opened
+            usable = self._usable(tx)
+            newest = next((one for one in usable if (self._folder / one.file_name).exists()), None)
             held, since = (newest.count, newest.seq) if newest else (0, -1)
             if tx.count_changes(since) < max(_STALE_COUNT, _STALE_SHARE * held):
                 return False
-            seq = tx.seq
+            index, seq = self._up_to_date(tx), tx.seq
             self._folder.mkdir(exist_ok=True)
             # Named by what it holds: two writers at once would write the same bytes.
             path = self._folder / f"gen-{seq:06d}-{tx.encoder.id}.npz"
@@ -90,13 +89,11 @@ class Searcher:
                 tx.add_generation(
                     kind=index.kind, file_name=path.name, sha256=checksum, seq=seq, count=count
                 )
-            # The one this process opened stays too: others may just be opening it.
+            # The last one stays too: others may just be opening it.
             kept = {path.name, newest.file_name if newest else path.name}
             for generation in tx.generations():
                 if generation.file_name not in kept:
                     tx.drop_generation(generation.id)
-                elif generation.file_name == path.name:
-                    self._opened = generation
         self._collect()
         return True
 
@@ -109,14 +106,13 @@ class Searcher:
 
     def _up_to_date(self, tx: Reader) -> ExactIndex:
         if self._index is None:
-            self._index, self._opened = self._open(tx)
-            self._seq = self._opened.seq if self._opened else -1
+            self._index, self._seq = self._open(tx)
         if self._seq < tx.seq:
             self._index.apply(_changes(tx, self._seq))
             self._seq = tx.seq
         return self._index
 
-    def _open(self, tx: Reader) -> tuple[ExactIndex, Generation | None]:
+    def _open(self, tx: Reader) -> tuple[ExactIndex, int]:
         for generation in self._usable(tx):
             path = self._folder / generation.file_name
             try:
@@ -125,9 +121,9 @@ class Searcher:
                 _log.warning("%s; searching the store without it.", error)
                 continue
             if len(index) == generation.count and index.dim == tx.encoder.dim:
-                return index, generation
+                return index, generation.seq
             _log.warning("%s does not agree with the store; searching without it.", path)
-        return ExactIndex(tx.encoder.dim), None
+        return ExactIndex(tx.encoder.dim), -1
 
     def _usable(self, tx: Reader) -> list[Generation]:
         return [

@@ -92,8 +92,8 @@ def test_a_generation_is_used_for_opening(
     Searcher(store, tmp_path / "index").write_generation()
     later = Searcher(store, tmp_path / "index")
     with store.read() as tx:
-        index, generation = later._open(tx)
-        assert (len(index), generation) == (40, tx.generations()[0])
+        index, seq = later._open(tx)
+        assert (len(index), seq) == (40, tx.generations()[0].seq)
 
 
 def test_a_generation_is_written_only_when_enough_has_changed(store: Store, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_the_older_generation_serves_when_the_newer_is_bad(store: Store, tmp_pat
     with store.read() as tx:
         newest, older = tx.generations()
         (tmp_path / "index" / newest.file_name).write_bytes(b"")
-        assert Searcher(store, tmp_path / "index")._open(tx)[1] == older
+        assert Searcher(store, tmp_path / "index")._open(tx)[1] == older.seq
     assert_exact(Searcher(store, tmp_path / "index"), store)
 
 
