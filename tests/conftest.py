@@ -16,6 +16,8 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220)}
 
 # Nothing may reach for a hub: the published weights are never needed here.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tests run side by side: threads that fight for the same cores make all of them slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,9 @@ def _save_openvino(network: Network, path: Path) -> None:
         warnings.simplefilter("ignore")  # torch's advice to its own users about tracing
         # The frontend itself, not `openvino.convert_model`, which reports home when it is used.
         decoder = TorchScriptPythonDecoder(
-            network.module, example_input=torch.zeros(2, 3, size, size)
+            network.module,
+            example_input=torch.zeros(2, 3, size, size),
+            trace_kwargs={"check_trace": False},  # that would run the network six times more
         )
         frontend = FrontEndManager().load_by_framework("pytorch")
         model = frontend.convert(frontend.load(decoder))

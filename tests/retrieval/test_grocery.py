@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval import Gallery
-from retrieval.encoders import open_encoder
+from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.factory import make_artifact
 from retrieval.images import decode
 
@@ -22,10 +24,28 @@ REFERENCE = {
 pytestmark = [pytest.mark.grocery, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Artifact]:
+    """Make each published encoder once."""
+
+    @cache
+    def make(encoder: str) -> Artifact:
+        return make_artifact(encoder, tmp_path_factory.mktemp("encoders") / encoder)
+
+    return make
+
+
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 @pytest.mark.parametrize("encoder", REFERENCE)
-def test_the_reference_values(encoder: str, precision: str, grocery: Path, tmp_path: Path) -> None:
-    with Gallery.create(tmp_path / "gallery", encoder=encoder, precision=precision) as gallery:
+def test_the_reference_values(
+    encoder: str,
+    precision: str,
+    artifacts: Callable[[str], Artifact],
+    grocery: Path,
+    tmp_path: Path,
+) -> None:
+    folder = str(artifacts(encoder).folder)
+    with Gallery.create(tmp_path / "gallery", encoder=folder, precision=precision) as gallery:
         report = gallery.build(grocery / "train")
         assert (report.added, report.failed) == (2640, [])
         info = gallery.info()
@@ -45,8 +65,10 @@ def test_the_reference_values(encoder: str, precision: str, grocery: Path, tmp_p
             assert (again.added, again.unchanged, again.touched) == (0, 2640, 0)
 
 
-def test_every_photo_keeps_its_direction_in_bfloat16(grocery: Path, tmp_path: Path) -> None:
-    artifact = make_artifact("efficientnet_lite0", tmp_path / "encoder")
+def test_every_photo_keeps_its_direction_in_bfloat16(
+    artifacts: Callable[[str], Artifact], grocery: Path, tmp_path: Path
+) -> None:
+    artifact = artifacts("efficientnet_lite0")
     plain = artifact.copy_to(tmp_path / "plain")
     for suffix in (".xml", ".bin"):  # the weights as they are, left to the CPU to round
         source = plain.folder / "openvino" / f"float32{suffix}"
