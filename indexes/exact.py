@@ -122,7 +122,14 @@ class ExactIndex:
         if not rows.all():
             bits = np.packbits(rows, bitorder="little")
             parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        similarities, positions = self._flat.search(queries, k, params=parameters)
+        # A thread without a query of its own would only spin, against the encoder's threads on the
+        # same cores. The setting is the calling thread's own.
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(min(threads, len(queries)))
+        try:
+            similarities, positions = self._flat.search(queries, k, params=parameters)
+        finally:
+            faiss.omp_set_num_threads(threads)
         return similarities, positions
 
     def _search_blocks(
