@@ -16,6 +16,9 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+# Pixels of an intermediate image, at most; past that an image is of extreme shape.
+_LARGEST_STEP = 16_000_000
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -76,9 +79,13 @@ class Preprocessing:
         """
         (left, right), (top, bottom) = self._kept(*image.size)
         filter_ = _FILTERS[self.interpolation]
-        # Width, then height, as torchvision has Pillow do it: left to itself Pillow chooses the
-        # order by size, and rounds differently. Only what is kept is sampled, so that an image of
-        # extreme shape costs no extreme memory.
+        if self.size * image.height > _LARGEST_STEP:
+            # Left to itself Pillow begins with the height where that takes less memory.
+            box = (left, top, right, bottom)
+            square = image.resize((self.size, self.size), filter_, box)
+            return np.asarray(square)
+        # Width, then height, as torchvision has Pillow do it; rounding differs with the order.
+        # Only what is kept is sampled.
         narrow = image.resize((self.size, image.height), filter_, (left, 0, right, image.height))
         square = narrow.resize((self.size, self.size), filter_, (0, top, self.size, bottom))
         return np.asarray(square)

@@ -7,17 +7,15 @@ from importlib.util import find_spec
 from retrieval.encoders.artifact import OPENVINO_MODELS, Artifact
 from retrieval.encoders.protocol import Encoder
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-DEVICES = ("cpu", "cuda", "mps")
-
 
 def open_encoder(artifact: Artifact, *, precision: str = "auto", device: str = "cpu") -> Encoder:
     """Start an encoder: OpenVINO on a CPU where it is installed, torch everywhere else.
 
     Args:
         artifact: The encoder's folder.
-        precision: One of `PRECISIONS`; `auto` takes the fastest the device computes natively.
-        device: One of `DEVICES`.
+        precision: `float32`, `bfloat16`, on GPUs also `float16`; `auto` takes the fastest that the
+            device computes natively.
+        device: `cpu`, `cuda` or `mps`.
 
     Raises:
         EncoderError: The artifact is damaged, or device and precision don't go together.

@@ -171,7 +171,7 @@ def test_threads_that_queue_at_once_each_get_their_own_vectors(
         chosen = [np.arange(start, start + 2) % len(pixels) for start in range(number, number + 5)]
         futures = [encoder.submit(pixels[rows]) for rows in chosen]
         answers = zip(futures, chosen, strict=True)
-        return max(float(np.abs(f.result() - expected[rows]).max()) for f, rows in answers)
+        return max(float(np.abs(f.result(60) - expected[rows]).max()) for f, rows in answers)
 
     with ThreadPoolExecutor(16) as pool:
         assert max(pool.map(ask, range(64))) < 1e-5
