@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,11 @@ def _timm(model: str, weights: Path | None) -> Network:
         module = timm.create_model(model, pretrained=weights is None, num_classes=0).eval()
         if weights is not None:
             # Not strict, as the classifier is left over; what the network needs must be there.
-            missing = timm.models.load_checkpoint(module, str(weights), strict=False).missing_keys
+            # A model's own filter, where timm has one, renames its authors' layers to timm's.
+            rename = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+            missing = timm.models.load_checkpoint(
+                module, str(weights), strict=False, filter_fn=rename
+            ).missing_keys
             if missing:
                 raise ValueError(f"it has no {missing[0]}")
     except Exception as error:  # the hub's client, its transport and timm each raise their own
