@@ -113,11 +113,6 @@ class Reader:
 
     # Vectors
 
-    def count_vectors(self) -> int:
-        """How many live vectors the current encoder has."""
-        query = select(func.count()).select_from(VectorRow).where(*self._live())
-        return int(self._connection.scalar(query) or 0)
-
     def vectors(self, *, after_seq: int = -1, chunk: int = 4096) -> Iterator[StoredVectors]:
         """Yield the live vectors that came after `after_seq`, in chunks, in order of id."""
         query = select(VectorRow.id, VectorRow.item_id, VectorRow.data).where(*self._live())

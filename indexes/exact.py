@@ -1,7 +1,7 @@
 """Exact search: every vector is looked at.
 
-Vectors are held as float16, bit for bit as the store keeps them: half the memory, and a single
-query, which is bound by memory, is answered in half the time. Many queries at once are answered
+Vectors are held as float16, bit for bit as the store keeps them: half the memory, and half
+the bytes to read for a single query, which is bound by memory. Many queries at once are answered
 block by block through matrix products, as that is bound by arithmetic.
 """
 

@@ -141,11 +141,6 @@ class Gallery:
             precision = tx.settings()["precision"]
         return open_encoder(self._artifact, precision=precision, device=self._device)
 
-    @property
-    def store(self) -> Store:
-        """The gallery's store."""
-        return self._store
-
     def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
         """Make sure that `encoder` is this gallery's encoder.
 
