@@ -1,8 +1,10 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
 from db.errors import StoreError
+from db.glance import Glance
 from db.reader import Reader
 from db.records import (
+    Candidates,
     Failure,
     Generation,
     Item,
@@ -15,8 +17,10 @@ from db.store import Store
 from db.writer import Writer
 
 __all__ = [
+    "Candidates",
     "Failure",
     "Generation",
+    "Glance",
     "Item",
     "NewItem",
     "Reader",

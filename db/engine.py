@@ -7,6 +7,7 @@ reads can't change under it and two writers wait in turn instead of failing half
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,8 +73,26 @@ def transaction(engine: Engine, mode: Literal["read", "write"]) -> Iterator[Conn
         raise StoreError(_sentence(error, engine)) from error
 
 
-def _sentence(error: DatabaseError, engine: Engine) -> str:
-    reason = str(error.orig)
+@contextmanager
+def driver_snapshot(engine: Engine) -> Iterator[Any]:
+    """Run the body in one read transaction on the driver's own connection.
+
+    Raises:
+        StoreError: The database refused.
+    """
+    try:
+        pooled: Any = engine.raw_connection()
+        try:
+            pooled.execute("BEGIN")
+            yield pooled.driver_connection
+        finally:
+            pooled.close()  # back to the pool, which ends the transaction
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        raise StoreError(_sentence(error, engine)) from error
+
+
+def _sentence(error: DatabaseError | sqlite3.DatabaseError, engine: Engine) -> str:
+    reason = str(error.orig if isinstance(error, DatabaseError) else error)
     where = engine.url.database
     if "locked" in reason:
         return (

@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
+from db.glance import Glance, stored_vectors
 from db.records import (
     Failure,
     Generation,
@@ -55,6 +57,11 @@ class Reader:
     def settings(self) -> dict[str, Any]:
         """The gallery's settings."""
         return dict(self._connection.scalar(select(GalleryRow.settings)) or {})
+
+    @property
+    def glance(self) -> Glance:
+        """The same snapshot, for the questions of a query."""
+        return Glance(self._connection.connection.driver_connection)
 
     # Items
 
@@ -106,10 +113,26 @@ class Reader:
             rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
             yield from map(_item, rows)
 
-    def has_content(self, content_hash: str) -> bool:
-        """Whether an item with exactly these bytes is stored."""
-        query = select(ItemRow.id).where(ItemRow.content_hash == content_hash).limit(1)
-        return self._connection.execute(query).first() is not None
+    def item_labels(self) -> Iterator[tuple[int, str | None]]:
+        """Yield the id and the label of every item, at a fraction of the cost of `items`."""
+        query = select(ItemRow.id, ItemRow.label).order_by(ItemRow.id)
+        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH})
+        for row in rows:
+            yield row.id, row.label
+
+    def stored_contents(self, content_hashes: Sequence[str]) -> set[str]:
+        """Return those of some content hashes that an item has."""
+        found: set[str] = set()
+        for part in _parts(content_hashes):
+            query = select(ItemRow.content_hash).where(ItemRow.content_hash.in_(part))
+            found.update(self._connection.scalars(query))
+        return found
+
+    def content_prefixes(self) -> NDArray[np.uint64]:
+        """Return the first 64 bits of every item's content hash, ascending: uint64, `(n,)`."""
+        query = select(func.substr(ItemRow.content_hash, 1, 16))
+        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH}).scalars()
+        return np.sort(np.fromiter((int(prefix, 16) for prefix in rows), dtype=np.uint64))
 
     # Vectors
 
@@ -122,16 +145,12 @@ class Reader:
             query.order_by(VectorRow.id), execution_options={"yield_per": chunk}
         )
         for rows in result.partitions():
-            yield self._stored(rows)
+            yield stored_vectors(*zip(*rows, strict=True), dim=self.encoder.dim)
 
-    def vectors_by_id(self, ids: Sequence[int]) -> StoredVectors:
-        """Return the live vectors among `ids`, in order of id."""
-        query = (
-            select(VectorRow.id, VectorRow.item_id, VectorRow.data)
-            .where(*self._live(), VectorRow.id.in_(ids))
-            .order_by(VectorRow.id)
-        )
-        return self._stored(self._connection.execute(query).all())
+    def count_vectors(self) -> int:
+        """How many live vectors there are."""
+        query = select(func.count()).select_from(VectorRow).where(*self._live())
+        return int(self._connection.scalar(query) or 0)
 
     def count_changes(self, since: int) -> int:
         """How many vectors came or went after the sequence number `since`."""
@@ -194,23 +213,9 @@ class Reader:
     def _live(self) -> tuple[Any, ...]:
         return (VectorRow.encoder_id == self.encoder.id, VectorRow.removed_seq.is_(None))
 
-    def _stored(self, rows: Sequence[Any]) -> StoredVectors:
-        dim = self.encoder.dim
-        # A vector of another length is damage, which `check` finds as it finds NaN.
-        data = [row.data if len(row.data) == 2 * dim else _damaged(dim) for row in rows]
-        return StoredVectors(
-            ids=np.array([row.id for row in rows], dtype=np.int64),
-            item_ids=np.array([row.item_id for row in rows], dtype=np.int64),
-            data=np.frombuffer(b"".join(data), dtype="<f2").reshape(len(rows), dim),
-        )
-
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     return (values[start : start + _FETCH] for start in range(0, len(values), _FETCH))
-
-
-def _damaged(dim: int) -> bytes:
-    return np.full(dim, np.nan, dtype="<f2").tobytes()
 
 
 def _item(row: Any) -> Item:

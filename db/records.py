@@ -83,6 +83,23 @@ class StoredVectors:
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """Vectors that may be the nearest ones, and what the items they belong to show.
+
+    Attributes:
+        vectors: The vectors.
+        labels: Each one's label.
+        paths: Where each one's image was read.
+        metadata: Each one's metadata, as JSON: few of them are ever looked at.
+    """
+
+    vectors: StoredVectors
+    labels: list[str | None]
+    paths: list[str]
+    metadata: list[str]
+
+
+@dataclass(frozen=True)
 class Threshold:
     """A stored threshold τ: an item matches iff its distance is below `value`.
 

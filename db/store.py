@@ -10,8 +10,9 @@ from typing import Any, Self
 from sqlalchemy import Engine, insert, text
 
 from db import migrate
-from db.engine import connect, transaction
+from db.engine import connect, driver_snapshot, transaction
 from db.errors import StoreError
+from db.glance import Glance
 from db.reader import Reader
 from db.schema import EncoderRow, GalleryRow
 from db.writer import Writer, now
@@ -76,6 +77,12 @@ class Store:
         """Open a snapshot: everything read in it belongs to one moment."""
         with transaction(self._engine, "read") as connection:
             yield Reader(connection)
+
+    @contextmanager
+    def glance(self) -> Iterator[Glance]:
+        """Open a snapshot for the questions of a query, as quickly as can be."""
+        with driver_snapshot(self._engine) as connection:
+            yield Glance(connection)
 
     @contextmanager
     def write(self) -> Iterator[Writer]:

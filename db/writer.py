@@ -39,31 +39,34 @@ class Writer(Reader):
         super().__init__(connection)
         connection.execute(update(GalleryRow).values(seq=GalleryRow.seq + 1))
 
-    def add_item(self, item: NewItem, vector: NDArray[np.float32]) -> int:
-        """Store a new item with its vector and return its id.
+    def add_items(self, items: Sequence[NewItem], vectors: NDArray[np.float32]) -> list[int]:
+        """Store new items with their vectors and return their ids, in the same order.
 
-        An earlier failure of the same path is forgotten.
+        Earlier failures of the same paths are forgotten.
 
         Args:
-            item: The item; its path must not belong to another one.
-            vector: float32, shape `(dim,)`, L2-normalised; kept as float16.
+            items: The items; no path must belong to another one.
+            vectors: float32, shape `(len(items), dim)`, L2-normalised; kept as float16.
 
         Raises:
-            StoreError: The vector's length is not the encoder's.
+            StoreError: The vectors' length is not the encoder's.
         """
-        values = _columns(item) | {"added_at": now()}
-        query = insert(ItemRow).values(values).returning(ItemRow.id)
-        item_id = self._connection.execute(query).scalar_one()
-        self._add_vector(item_id, vector)
-        self.forget_failure(item.path)
-        return item_id
+        if not items:
+            return []
+        added_at = now()
+        query = insert(ItemRow).returning(ItemRow.id, sort_by_parameter_order=True)
+        values = [_columns(item) | {"added_at": added_at} for item in items]
+        ids = list(self._connection.scalars(query, values))
+        self._add_vectors(ids, vectors)
+        self.forget_failures([item.path for item in items])
+        return ids
 
     def replace_image(self, item_id: int, item: NewItem, vector: NDArray[np.float32]) -> None:
         """Give an item a new image: its old vector goes, a new one comes, its id stays."""
         self._remove_vectors([item_id])
         self.update_item(item_id, **_columns(item))
-        self._add_vector(item_id, vector)
-        self.forget_failure(item.path)
+        self._add_vectors([item_id], vector[np.newaxis])
+        self.forget_failures([item.path])
 
     def update_item(self, item_id: int, **columns: Any) -> None:
         """Set columns of an item that don't concern its image (`label`, `path`, `meta`, …)."""
@@ -101,9 +104,11 @@ class Writer(Reader):
             .on_conflict_do_update(index_elements=[FailureRow.path], set_=values)
         )
 
-    def forget_failure(self, path: str) -> None:
-        """Drop the note about a file, if there is one."""
-        self._connection.execute(delete(FailureRow).where(FailureRow.path == path))
+    def forget_failures(self, paths: Sequence[str]) -> None:
+        """Drop the notes about files, where there are any."""
+        for start in range(0, len(paths), _IDS):
+            chunk = paths[start : start + _IDS]
+            self._connection.execute(delete(FailureRow).where(FailureRow.path.in_(chunk)))
 
     def add_threshold(
         self, value: float, *, objective: str, source: str, details: dict[str, Any]
@@ -140,20 +145,18 @@ class Writer(Reader):
         """Forget an index file."""
         self._connection.execute(delete(GenerationRow).where(GenerationRow.id == generation_id))
 
-    def _add_vector(self, item_id: int, vector: NDArray[np.float32]) -> None:
-        if vector.shape != (self.encoder.dim,):
+    def _add_vectors(self, item_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        if vectors.shape != (len(item_ids), self.encoder.dim):
             raise StoreError(
-                f"A vector of shape {vector.shape} can't be stored: this gallery's encoder makes "
-                f"({self.encoder.dim},)."
+                f"Vectors of shape {vectors.shape} can't be stored for {len(item_ids)} items: this "
+                f"gallery's encoder makes ({self.encoder.dim},) for each."
             )
-        self._connection.execute(
-            insert(VectorRow).values(
-                item_id=item_id,
-                encoder_id=self.encoder.id,
-                added_seq=self.seq,
-                data=vector.astype("<f2").tobytes(),
-            )
-        )
+        common = {"encoder_id": self.encoder.id, "added_seq": self.seq, "removed_seq": None}
+        values = [
+            {"item_id": item_id, "data": vector.tobytes(), **common}
+            for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
+        ]
+        self._connection.execute(insert(VectorRow), values)
 
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:
         self._connection.execute(

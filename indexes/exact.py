@@ -1,18 +1,26 @@
-"""Exact search: every vector is looked at.
+"""Exact search: every vector is looked at, as 8-bit codes whose error is bounded.
 
-Vectors are held as float16, bit for bit as the store keeps them: half the memory, and half
-the bytes to read for a single query, which is bound by memory. Many queries at once are answered
-block by block through matrix products, as that is bound by arithmetic.
+A single query is bound by the bytes it reads, and codes are a quarter of float32. Because the error
+is bounded, whoever holds the vectors can tell that no nearer one was left out. Many queries at once
+are answered block by block through matrix products, as that is bound by arithmetic.
+
+Rounding is dithered: whether a coordinate goes up or down is decided by a die of its own, so that
+errors have mean zero whatever the data. By Hoeffding's inequality ("Probability inequalities for
+sums of bounded random variables", 1963, theorem 2) the product with a unit vector is then off by
+more than `_SURE` steps with a probability below 1e-15.
 """
 
 from __future__ import annotations
 
-import io
+import math
 import zipfile
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from indexes.protocol import Changes, Hits, IndexFileError
@@ -23,18 +31,27 @@ _MANY_QUERIES = 8
 _BLOCK = 4096
 # The share of dead rows from which on the rows are rewritten without them.
 _DEAD_SHARE = 0.25
+# Codes run from -127 to 127; FAISS stores them with 128 added.
+_STEPS, _ZERO = 127, 128
+# sqrt(ln(2 / 1e-15) / 2)
+_SURE = 4.2
+# What summing the products of unit vectors in float32 can be off by.
+_SUMMING = 1e-5
 
 
 class ExactIndex:
-    """A flat index over float16 vectors that finds the true nearest neighbours."""
+    """A flat index over vectors rounded to 8 bits, that says how far its distances may be off."""
 
-    kind = "exact"
+    kind = "exact8"
 
     def __init__(self, dim: int) -> None:
         self._flat = _new_flat(dim)
         self._ids = np.empty(0, dtype=np.int64)
         self._alive = np.empty(0, dtype=bool)
         self._gone: set[int] = set()
+        # Coordinates up to this size have codes of their own; larger ones are cut.
+        self._limit = 0.0
+        self._error = 0.0
 
     @property
     def dim(self) -> int:
@@ -49,7 +66,11 @@ class ExactIndex:
         self._gone.update(changes.removed_ids.tolist())
         if changes.added_vectors is not None and len(changes.added_ids):
             new = ~np.isin(changes.added_ids, self._ids)
-            self._flat.add_sa_codes(_codes(changes.added_vectors[new]))
+            vectors = np.asarray(changes.added_vectors[new])
+            self._make_room(_largest(vectors))
+            for start in range(0, len(vectors), _BLOCK):
+                codes = _encode(vectors[start : start + _BLOCK], self._limit)
+                self._flat.add_sa_codes(codes)
             self._ids = np.concatenate([self._ids, changes.added_ids[new]])
         self._alive = ~np.isin(self._ids, np.fromiter(self._gone, np.int64, len(self._gone)))
         if len(self) < len(self._ids) * (1 - _DEAD_SHARE):
@@ -69,16 +90,17 @@ class ExactIndex:
             raise ValueError(f"k must be at least 1, not {k}")
         rows = self._alive if allow is None else self._alive & np.isin(self._ids, allow)
         found = min(k, int(np.count_nonzero(rows)))
-        hits = Hits.empty(len(queries), k)
         if not found or not len(queries):
-            return hits
+            return Hits.empty(len(queries), k)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if len(queries) >= _MANY_QUERIES:
-            similarities, positions = self._search_blocks(queries, found, rows)
+            similarities, positions, error = *self._search_blocks(queries, found, rows), 0.0
         else:
-            similarities, positions = self._scan(queries, found, rows)
+            similarities, positions, error = self._scan(queries, found, rows)
+        hits = Hits.empty(len(queries), k, error=self._error + error + _SUMMING)
         hits.ids[:, :found] = self._ids[positions]
-        # Rounding can carry a product of unit vectors just past 1.
+        # Rounding can carry a product of unit vectors past 1.
+        similarities *= self._limit / _STEPS
         hits.distances[:, :found] = np.clip(1 - similarities, 0, 2)
         return hits
 
@@ -86,38 +108,90 @@ class ExactIndex:
         """Let the vectors go."""
         self.__init__(self.dim)  # type: ignore[misc]
 
-    def serialize(self) -> bytes:
-        """Return ids and vectors, without dead rows, as an `.npz` archive."""
-        self._drop_dead_rows()
-        archive = io.BytesIO()
-        np.savez(archive, ids=self._ids, vectors=self._vectors())
-        return archive.getvalue()
-
     @classmethod
-    def deserialize(cls, data: bytes, source: Path) -> Self:
-        """Make an index from bytes that `serialize` returned.
+    def write(
+        cls, file: IO[bytes], dim: int, count: int, chunks: Iterable[Changes], largest: float
+    ) -> int:
+        """Write the index over many vectors to a file, holding one chunk of them at a time.
 
         Args:
-            data: The bytes.
-            source: Where they came from, for the message.
+            file: Open for writing; gets an `.npz` archive.
+            dim: Length of the vectors.
+            count: How many vectors there will be.
+            chunks: What is added, in any number of parts.
+            largest: The largest absolute coordinate of all of them.
+
+        Returns:
+            How many vectors were written.
 
         Raises:
-            IndexFileError: They are something else.
+            ValueError: There were not `count` of them.
+        """
+        ids, limit = [], largest or 1.0
+        with zipfile.ZipFile(file, "w") as archive:
+            with archive.open("codes.npy", "w", force_zip64=True) as codes:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (count, dim)}
+                npy.write_array_header_1_0(codes, header)
+                for chunk in chunks:
+                    if chunk.added_vectors is not None:
+                        codes.write(_encode(np.asarray(chunk.added_vectors), limit).data)
+                        ids.append(chunk.added_ids)
+            joined = np.concatenate(ids) if ids else np.empty(0, np.int64)
+            for name, values in (("ids", joined), ("limit", limit)):
+                with archive.open(f"{name}.npy", "w") as entry:
+                    npy.write_array(entry, np.asarray(values), allow_pickle=False)
+        if len(joined) != count:
+            raise ValueError(f"{len(joined)} vectors came instead of {count}")
+        return count
+
+    @classmethod
+    def read(cls, file: IO[bytes], source: Path) -> Self:
+        """Make an index from a file that `write` made.
+
+        Args:
+            file: Open for reading, at its beginning.
+            source: Where it is, for the message.
+
+        Raises:
+            IndexFileError: It holds something else.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                ids, vectors = archive["ids"], archive["vectors"]
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise IndexFileError(f"{source} is no index file of ours: {error}") from error
-        index = cls(vectors.shape[1])
-        index.apply(Changes(ids, vectors))
+            with np.load(file, allow_pickle=False) as archive:
+                ids, codes = archive["ids"], archive["codes"]
+                limit = float(archive["limit"])
+            if codes.ndim != 2 or codes.dtype != np.uint8 or ids.shape != codes.shape[:1]:
+                raise ValueError("ids and codes don't fit together")
+        except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as problem:
+            raise IndexFileError(f"{source} is no index file of ours: {problem}") from problem
+        index = cls(codes.shape[1])
+        index._flat.add_sa_codes(codes)
+        index._ids, index._alive = ids, np.ones(len(ids), dtype=bool)
+        index._limit, index._error = limit, _bound(limit, index.dim)
         return index
+
+    def _make_room(self, largest: float) -> None:
+        """Widen the limit where vectors come that exceed it; what is held is rounded anew."""
+        if largest <= self._limit:
+            return
+        if not len(self._ids):
+            self._limit, self._error = largest, _bound(largest, self.dim)
+            return
+        # At least doubled, so that the errors of repeated rounding add up to twice the last.
+        before, self._limit = self._limit, max(largest, 2 * self._limit)
+        held = (self._codes().astype(np.float32) - _ZERO) * (before / _STEPS)
+        self._flat = _new_flat(self.dim)
+        self._flat.add_sa_codes(_encode(held, self._limit))
+        self._error += _bound(self._limit, self.dim)
 
     def _scan(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
         import faiss
 
+        # FAISS multiplies codes with whole numbers only, and would cut the fractions off.
+        limit = _largest(queries) or 1.0
+        scale = _STEPS / limit
+        steps = _dithered(queries * scale)
         parameters = None
         if not rows.all():
             bits = np.packbits(rows, bitorder="little")
@@ -127,10 +201,11 @@ class ExactIndex:
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(min(threads, len(queries)))
         try:
-            similarities, positions = self._flat.search(queries, k, params=parameters)
+            similarities, positions = self._flat.search(steps, k, params=parameters)
         finally:
             faiss.omp_set_num_threads(threads)
-        return similarities, positions
+        # A code can be a little longer than the unit vector it stands for.
+        return similarities / scale, positions, _bound(limit, self.dim) * (1 + self._error)
 
     def _search_blocks(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.bool_]
@@ -154,30 +229,50 @@ class ExactIndex:
         return heap.D, heap.I
 
     def _drop_dead_rows(self) -> None:
-        if self._alive.all():
-            return
-        survivors = self._vectors()[self._alive]
+        survivors = self._codes()[self._alive]
         self._flat, self._ids = _new_flat(self.dim), self._ids[self._alive]
-        self._flat.add_sa_codes(_codes(survivors))
+        self._flat.add_sa_codes(survivors)
         self._alive = np.ones(len(self._ids), dtype=bool)
 
-    def _vectors(self) -> NDArray[np.float16]:
+    def _codes(self) -> NDArray[np.uint8]:
         import faiss
 
         codes: NDArray[np.uint8] = faiss.vector_to_array(self._flat.codes)
-        return codes.view("<f2").reshape(len(self._ids), self.dim)
+        return codes.reshape(len(self._ids), self.dim)
 
 
 def _new_flat(dim: int) -> Any:
     import faiss
 
     flat = faiss.IndexScalarQuantizer(
-        dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        dim, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
     )
-    flat.is_trained = True  # float16 has nothing to learn
+    flat.is_trained = True  # there is nothing to learn
     return flat
 
 
-def _codes(vectors: NDArray[Any]) -> NDArray[np.uint8]:
-    halves = np.ascontiguousarray(vectors, dtype="<f2")
-    return halves.view(np.uint8).reshape(len(halves), 2 * halves.shape[1])
+def _largest(vectors: NDArray[Any]) -> float:
+    return float(np.abs(vectors).max(initial=0))
+
+
+def _encode(vectors: NDArray[Any], limit: float) -> NDArray[np.uint8]:
+    """Round vectors, none of whose coordinates exceeds `limit`, to codes."""
+    return (_dithered(vectors.astype(np.float32) * (_STEPS / limit)) + _ZERO).astype(np.uint8)
+
+
+def _dithered(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round each value down or up, up the more likely the nearer it is to that."""
+    rounded: NDArray[np.float32] = np.floor(values + _dice(values.shape[1]))
+    return np.clip(rounded, -_STEPS, _STEPS, out=rounded)
+
+
+@cache
+def _dice(dim: int) -> NDArray[np.float32]:
+    """Throw a die for each coordinate: independent within a vector is all that Hoeffding asks."""
+    return np.random.default_rng(0).random(dim, dtype=np.float32)
+
+
+def _bound(limit: float, dim: int) -> float:
+    """Return what the product of a unit vector with a code can be off by."""
+    # In few dimensions the length of the error, at most a step per coordinate, is the better bound.
+    return limit / _STEPS * min(_SURE, math.sqrt(dim))

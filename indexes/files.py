@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from indexes.exact import ExactIndex
-from indexes.protocol import IndexFileError
+from indexes.protocol import Changes, IndexFileError
 
 _KINDS = {ExactIndex.kind: ExactIndex}
 
 
-def save(index: ExactIndex, path: Path) -> str:
-    """Write an index to `path` and return the SHA-256 of the file, in hex.
+def save(path: Path, *, dim: int, count: int, chunks: Iterable[Changes], largest: float) -> str:
+    """Write an exact index over many vectors to `path`, holding one chunk of them at a time.
 
     The bytes go to a temporary name first, are flushed, and only then take their place: a crash
     leaves the old file, the new one, or a `.tmp` that nobody reads.
+
+    Args:
+        path: Where to.
+        dim: Length of the vectors.
+        count: How many there will be.
+        chunks: What is added, in any number of parts.
+        largest: The largest absolute coordinate of all of them.
+
+    Returns:
+        The SHA-256 of the file, in hex.
+
+    Raises:
+        ValueError: There were not `count` vectors.
     """
-    data = index.serialize()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
+    with temporary.open("w+b") as file:
+        ExactIndex.write(file, dim, count, chunks, largest)
         file.flush()
         os.fsync(file.fileno())
+        file.seek(0)
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
     temporary.replace(path)
     _flush_folder(path.parent)
-    return hashlib.sha256(data).hexdigest()
+    return checksum
 
 
 def load(path: Path, *, kind: str, sha256: str) -> ExactIndex:
@@ -38,12 +53,13 @@ def load(path: Path, *, kind: str, sha256: str) -> ExactIndex:
     if kind not in _KINDS:
         raise IndexFileError(f"{path} is of kind {kind!r}, which this lookalike doesn't know")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise IndexFileError(f"{path} is not what was written: its checksum differs")
+            file.seek(0)
+            return _KINDS[kind].read(file, path)
     except OSError as error:
         raise IndexFileError(f"{path} can't be read: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise IndexFileError(f"{path} is not what was written: its checksum differs")
-    return _KINDS[kind].deserialize(data, path)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -44,17 +44,21 @@ class Hits:
     Attributes:
         ids: int64, shape `(n_queries, k)`; −1 where there are fewer than k.
         distances: float32, shape `(n_queries, k)`, cosine distances; +inf where the id is −1.
+        error: No true distance is further than this from what the index takes it for. A vector
+            that is not among the hits is therefore no nearer than the last distance less this.
     """
 
     ids: NDArray[np.int64]
     distances: NDArray[np.float32]
+    error: float
 
     @classmethod
-    def empty(cls, n_queries: int, k: int) -> Self:
+    def empty(cls, n_queries: int, k: int, *, error: float = 0.0) -> Self:
         """Return the answer of an index that holds nothing."""
         return cls(
             np.full((n_queries, k), -1, dtype=np.int64),
             np.full((n_queries, k), np.inf, dtype=np.float32),
+            error,
         )
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from db import Item, NewItem, Store, Writer
 from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, Unreadable, embed
 from retrieval.encoders import Encoder
@@ -22,6 +24,8 @@ from retrieval.sources import Label, Source
 # A transaction ends after so many photos or seconds: few enough that a stop costs little work,
 # many enough that flushing to disk costs little time.
 _COMMIT_PHOTOS, _COMMIT_SECONDS = 256, 2.0
+# Photos whose stored items are held at a time.
+_LOOKED_UP = 1000
 
 Progress = Callable[[int, int], None]
 """Told after each photo how many of how many are done."""
@@ -84,7 +88,9 @@ class Builder:
         self._encoder = encoder
         self._allow_duplicates = allow_duplicates
         self._progress = progress or (lambda _done, _total: None)
-        self._stored: dict[str, Item] = {}
+        # Content hashes of the items whose photo no longer looks as stored, by path.
+        self._stale: dict[str, str] = {}
+        self._contents = np.empty(0, dtype=np.uint64)
         self.report = BuildReport()
 
     def run(self, sources: Sequence[Source]) -> BuildReport:
@@ -95,19 +101,23 @@ class Builder:
                 for source in nameless:
                     self._fail(tx, source, "its name is not valid UTF-8: rename it")
             sources = [source for source in sources if _storable_name(source.path)]
-        with self._store.read() as tx:
-            paths = [str(source.path) for source in sources]
-            self._stored = {item.path: item for item in tx.items(paths=paths)}
         total, todo = len(sources), []
         relabelled = []
-        for source in sources:
-            item = self._stored.get(str(source.path))
-            if item is None or not _is_as_stored(source.path, item):
-                todo.append(source)
-            else:
-                self.report.unchanged += 1
-                if changes := _label_changes(item, source):
-                    relabelled.append((item.id, changes))
+        with self._store.read() as tx:
+            self._contents = tx.content_prefixes()
+            for start in range(0, total, _LOOKED_UP):
+                some = sources[start : start + _LOOKED_UP]
+                stored = {item.path: item for item in tx.items(paths=[str(s.path) for s in some])}
+                for source in some:
+                    item = stored.get(str(source.path))
+                    if item is None or not _is_as_stored(source.path, item):
+                        todo.append(source)
+                        if item is not None:
+                            self._stale[item.path] = item.content_hash
+                    else:
+                        self.report.unchanged += 1
+                        if changes := _label_changes(item, source):
+                            relabelled.append((item.id, changes))
         self._relabel(relabelled)
         done = total - len(todo)
         self._progress(done, total)
@@ -138,19 +148,22 @@ class Builder:
         self.report.gone = list(gone)
         if settled or (gone and prune):
             with self._store.write() as writer:
-                for path in settled:
-                    writer.forget_failure(path)
+                writer.forget_failures(settled)
                 if prune:
                     self.report.removed = writer.remove_items(list(gone.values()))
 
     def _is_known(self, source: Source, content_hash: str) -> bool:
-        item = self._stored.get(str(source.path))
-        if item is not None:
-            return item.content_hash == content_hash
+        if (stale := self._stale.get(str(source.path))) is not None:
+            return stale == content_hash
         if self._allow_duplicates:
             return False
+        # Few photos of a build are stored already: most are told apart without asking the store.
+        prefix = np.uint64(int(content_hash[:16], 16))
+        place = np.searchsorted(self._contents, prefix)
+        if place == len(self._contents) or self._contents[place] != prefix:
+            return False
         with self._store.read() as tx:
-            return tx.has_content(content_hash)
+            return bool(tx.stored_contents([content_hash]))
 
     def _fail(self, tx: Writer, source: Source, reason: str) -> None:
         path = _shown(source.path)
@@ -169,31 +182,42 @@ class Builder:
         if not outcomes:
             return
         with self._store.write() as tx:
+            embedded = [one for one in outcomes if isinstance(one, Embedded)]
+            known = [one for one in outcomes if isinstance(one, Known)]
+            known += self._store_embedded(tx, embedded)
+            for settled in known:
+                self._store_known(tx, str(settled.source.path), settled)
             for outcome in outcomes:
-                path = str(outcome.source.path)
                 if isinstance(outcome, Unreadable):
                     self._fail(tx, outcome.source, outcome.reason)
-                elif isinstance(outcome, Known):
-                    self._store_known(tx, path, outcome)
-                else:
-                    self._store_embedded(tx, path, outcome)
 
-    def _store_embedded(self, tx: Writer, path: str, outcome: Embedded) -> None:
-        # Looked up here, under the write lock: another process may have stored it meanwhile.
-        item = next(tx.items(paths=[path]), None)
-        if item is not None:
-            if item.content_hash != outcome.content.content_hash:
-                tx.replace_image(item.id, _new_item(outcome, item), outcome.vector)
+    def _store_embedded(self, tx: Writer, embedded: list[Embedded]) -> list[Known]:
+        """Store what is new or changed; return what turns out to be stored already."""
+        # Looked up here, under the write lock: another process may have stored some meanwhile.
+        stored = {
+            item.path: item for item in tx.items(paths=[str(one.source.path) for one in embedded])
+        }
+        contents = tx.stored_contents([one.content.content_hash for one in embedded])
+        new, known = [], []
+        for one in embedded:
+            item = stored.get(str(one.source.path))
+            if item is not None:
+                if item.content_hash == one.content.content_hash:
+                    self.report.unchanged += 1
+                    continue
+                tx.replace_image(item.id, _new_item(one, item), one.vector)
                 self.report.changed += 1
                 self.report.item_ids.append(item.id)
+            elif one.content.content_hash in contents and not self._allow_duplicates:
+                known.append(Known(one.source, one.content))
             else:
-                self.report.unchanged += 1
-        elif not self._allow_duplicates and tx.has_content(outcome.content.content_hash):
-            self._store_known(tx, path, Known(outcome.source, outcome.content))
-        else:
-            item_id = tx.add_item(_new_item(outcome), outcome.vector)
-            self.report.added += 1
-            self.report.item_ids.append(item_id)
+                contents.add(one.content.content_hash)
+                new.append(one)
+        if new:
+            vectors = np.stack([one.vector for one in new])
+            self.report.item_ids += tx.add_items([_new_item(one) for one in new], vectors)
+            self.report.added += len(new)
+        return known
 
     def _store_known(self, tx: Writer, path: str, outcome: Known) -> None:
         """Settle a photo whose bytes are stored: touched, moved, or a duplicate."""
@@ -208,7 +232,7 @@ class Builder:
             self._fail(tx, outcome.source, "its stored copy was removed meanwhile: run again")
             return
         if item is None:
-            tx.forget_failure(path)
+            tx.forget_failures([path])
             self.report.duplicates.append(Duplicate(path, same[0].id))
             return
         columns = {
@@ -217,7 +241,7 @@ class Builder:
             **_label_changes(item, outcome.source),
         }
         tx.update_item(item.id, **columns)
-        tx.forget_failure(path)
+        tx.forget_failures([path])
         self.report.moved += moved
         self.report.unchanged += not moved
         self.report.relabelled += "label" in columns

@@ -6,22 +6,21 @@ one of another label. The same item also plays a mated query, with only itself l
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Store
-from retrieval.evaluation.distances import distance_rows, gallery_vectors
-from retrieval.evaluation.metrics import SearchOutcomes, search_outcomes
+from db import Reader, Store
+from retrieval.evaluation.distances import distance_rows
 from retrieval.evaluation.tuning import NotEnoughSearches, TunedThreshold, tune_fpir
 
 TARGET_FPIR = 0.05
 GALLERY = "gallery"
 # Items that play queries, at most: what more of them would tell is not worth their time.
-_SEARCHES = 5000
-_CHUNK = 64
+_SEARCHES = 2000
+_CHUNK = 256
 # A gallery this much larger or smaller than at its tuning deserves another one.
 _STALE_SHARE = 0.1
 
@@ -48,9 +47,9 @@ def tune_first_threshold(store: Store, *, only_if_stale: bool = False) -> TunedT
                 return None
         if sum(count > 1 for count in labels.values()) < 2:
             return None
-        gallery = gallery_vectors(tx)
+        left_out = leave_labels_out(tx)
         details = {"items": items, "labels": len(labels)}
-    tuned = tune(gallery.vectors, gallery.identities)
+    tuned = tune(left_out)
     if tuned is None:
         return None
     rates: dict[str, Any] = asdict(tuned)
@@ -60,32 +59,64 @@ def tune_first_threshold(store: Store, *, only_if_stale: bool = False) -> TunedT
     return tuned
 
 
-def tune(
-    vectors: NDArray[np.float16], identities: NDArray[np.int64], *, seed: int = 0
-) -> TunedThreshold | None:
-    """Tune a threshold for FPIR 5 % by leaving labels out in turn.
+@dataclass(frozen=True)
+class LeftOut:
+    """What each of some items found as a query.
+
+    Attributes:
+        nearest_mate: float32, shape `(n,)`, with only itself left out; +inf without a mate.
+        nearest_non_mate: float32, shape `(n,)`, with its label left out; +inf without another.
+    """
+
+    nearest_mate: NDArray[np.float32]
+    nearest_non_mate: NDArray[np.float32]
+
+
+def leave_labels_out(tx: Reader, *, seed: int = 0) -> LeftOut:
+    """Let items play queries; holds some of the gallery's vectors at a time, never all.
 
     Args:
-        vectors: float16, shape `(n, dim)`.
-        identities: int64, shape `(n,)`; equal numbers show the same identity.
-        seed: Draws the items that play queries in a large gallery.
-
-    Returns:
-        The threshold; `None` where there are too few searches.
+        tx: The snapshot of the store.
+        seed: Draws the items in a large gallery.
     """
-    rows = np.arange(len(identities))
-    if len(rows) > _SEARCHES:
+    codes: dict[str | None, int] = {}
+    identities = {
+        item_id: -item_id if label is None else codes.setdefault(label, len(codes))
+        for item_id, label in tx.item_labels()
+    }
+    count = tx.count_vectors()
+    rows = np.arange(count)
+    if count > _SEARCHES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, _SEARCHES, replace=False))
-    parts = []
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        distances = distance_rows(vectors[chunk].astype(np.float32), vectors)
-        mates = identities[chunk, np.newaxis] == identities
-        eligible = np.ones_like(mates)
-        eligible[np.arange(len(chunk)), chunk] = False
-        parts.append(search_outcomes(distances, mates, eligible=eligible))
-    outcomes = SearchOutcomes.concatenate(parts)
+    drawn, start = [], 0
+    for part in tx.vectors():
+        within = rows[(rows >= start) & (rows < start + len(part.ids))] - start
+        drawn.append((part.ids[within], part.item_ids[within], part.data[within]))
+        start += len(part.ids)
+    query_ids, query_items, queries = (
+        np.concatenate(column) for column in zip(*drawn, strict=True)
+    )
+    shown = np.array([identities[item_id] for item_id in query_items.tolist()], dtype=np.int64)
+    nearest_mate = np.full(len(shown), np.inf, dtype=np.float32)
+    nearest_non_mate = nearest_mate.copy()
+    for part in tx.vectors():
+        theirs = np.array([identities[item_id] for item_id in part.item_ids.tolist()])
+        for first in range(0, len(shown), _CHUNK):
+            some = slice(first, first + _CHUNK)
+            distances = distance_rows(queries[some].astype(np.float32), part.data)
+            mates = shown[some, np.newaxis] == theirs
+            others = np.where(mates, np.inf, distances).min(axis=1)
+            np.minimum(nearest_non_mate[some], others, out=nearest_non_mate[some])
+            mates &= query_ids[some, np.newaxis] != part.ids
+            near = np.min(distances, axis=1, where=mates, initial=np.inf)
+            np.minimum(nearest_mate[some], near, out=nearest_mate[some])
+    return LeftOut(nearest_mate, nearest_non_mate)
+
+
+def tune(left_out: LeftOut) -> TunedThreshold | None:
+    """Tune a threshold for FPIR 5 %; `None` where there are too few searches."""
+    mated = (left_out.nearest_mate, left_out.nearest_non_mate)
     try:
-        return tune_fpir(outcomes.nearest_non_mate, outcomes, TARGET_FPIR)
+        return tune_fpir(left_out.nearest_non_mate, TARGET_FPIR, mated=mated)
     except NotEnoughSearches:
         return None

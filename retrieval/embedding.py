@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,25 +148,23 @@ def embed_image(data: bytes, encoder: Encoder) -> NDArray[np.float32]:
     return vector
 
 
-def read_file(source: Source) -> tuple[bytes, Content]:
+def read_file(path: Path) -> tuple[bytes, os.stat_result]:
     """Read a photo's file.
 
     Raises:
         ImageError: It can't be read, or is too large to be a photo.
     """
     try:
-        status = source.path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait for ever
+        # Asked before it is opened: opening a pipe could wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError("is no file")
-        with source.path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if status.st_size > MAX_FILE_SIZE:
                 raise ImageError(f"{status.st_size:,} bytes, more than a photo has")
-            data = file.read()
+            return file.readall(), status
     except OSError as error:
         raise ImageError(f"can't be read: {error.strerror}") from error
-    content_hash = hashlib.sha256(data).hexdigest()
-    return data, Content(content_hash, len(data), status.st_mtime_ns)
 
 
 def _load_all(
@@ -178,7 +177,8 @@ def _load_all(
 
     def load(source: Source) -> _Loaded:
         try:
-            data, content = read_file(source)
+            data, status = read_file(source.path)
+            content = Content(hashlib.sha256(data).hexdigest(), len(data), status.st_mtime_ns)
             if is_known is not None and is_known(source, content.content_hash):
                 return Known(source, content)
             image = decode(data, min_side=preprocessing.resize)

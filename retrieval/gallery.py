@@ -30,7 +30,7 @@ from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, evaluate
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
 from retrieval.identification import Identification, NearestItem, identify
-from retrieval.searching import Searcher
+from retrieval.searching import Found, Searcher
 from retrieval.sources import (
     Label,
     Source,
@@ -81,6 +81,7 @@ class Gallery:
         weights: str | os.PathLike[str] | None = None,
         precision: str = "auto",
         device: str = "cpu",
+        photos: Sequence[str | os.PathLike[str]] = (),
     ) -> Self:
         """Create an empty gallery.
 
@@ -88,8 +89,9 @@ class Gallery:
             path: Its folder; must not exist yet, or be empty.
             encoder: A packaged encoder, `timm:NAME`, or an artifact's folder.
             weights: A local checkpoint for a timm model.
-            precision: `auto`, `float32` or `bfloat16`; kept with the gallery.
+            precision: `auto`, `float32`, `bfloat16` or `int8`; kept with the gallery.
             device: `cpu`, `cuda` or `mps`, for this session.
+            photos: For `int8`: photos like those to come, which the arithmetic is fitted to.
 
         Raises:
             GalleryError: Something is in the way.
@@ -101,6 +103,7 @@ class Gallery:
             weights=Path(weights) if weights else None,
             precision=precision,
             device=device,
+            photos=[Path(photo) for photo in photos],
         )
         return cls.open(path, device=device)
 
@@ -306,7 +309,7 @@ class Gallery:
             ImageError: It is no image we can read; the text names the file.
         """
         try:
-            data = image if isinstance(image, bytes) else read_file(Source(Path(image)))[0]
+            data = image if isinstance(image, bytes) else read_file(Path(image))[0]
             return embed_image(data, self.encoder)
         except ImageError as error:
             what = "The image" if isinstance(image, bytes) else os.fspath(image)
@@ -321,7 +324,7 @@ class Gallery:
         """
         if k < 1:
             raise GalleryError(f"k is {k}: ask for at least 1 item.")
-        return self._searcher.search(queries, k)
+        return self._searcher.search(queries, k).items
 
     def identify(
         self,
@@ -341,9 +344,11 @@ class Gallery:
             ImageError: It is no image we can read.
             GalleryError: k is below 1.
         """
-        (items,) = self.nearest(self.embed(image)[np.newaxis], k)
+        if k < 1:
+            raise GalleryError(f"k is {k}: ask for at least 1 item.")
+        found = self._searcher.search(self.embed(image)[np.newaxis], k)
         query = None if isinstance(image, bytes) else os.fspath(image)
-        return identify(items, self._tau(threshold), query=query)
+        return identify(found.items[0], _tau(found, threshold), query=query)
 
     def identify_many(
         self,
@@ -356,21 +361,20 @@ class Gallery:
 
         One that can't be read becomes a `FailedPhoto`. Args are those of `identify`.
         """
-        tau = self._tau(threshold)
+        if k < 1:
+            raise GalleryError(f"k is {k}: ask for at least 1 item.")
         outcomes = embed((Source(Path(image)) for image in images), self.encoder)
         while some := list(islice(outcomes, self.encoder.batch_size)):
             vectors = [one.vector for one in some if isinstance(one, Embedded)]
-            answers = iter(self.nearest(np.stack(vectors), k) if vectors else ())
+            found = self._searcher.search(np.stack(vectors), k) if vectors else None
+            answers = iter(found.items if found else ())
             for one in some:
                 query = str(one.source.path)
-                if isinstance(one, Embedded):
+                if isinstance(one, Embedded) and found:
+                    tau = _tau(found, threshold)
                     yield identify(next(answers), tau, query=query)
                 elif isinstance(one, Unreadable):
                     yield FailedPhoto(query, one.reason)
-
-    def _tau(self, asked: float | None) -> float | None:
-        stored = self.threshold() if asked is None else None
-        return stored.value if stored else asked
 
     def threshold(self) -> Threshold | None:
         """Return the threshold in force, with where it came from."""
@@ -409,3 +413,9 @@ class Gallery:
     def check(self) -> CheckReport:
         """Prove that store, files and index agree."""
         return check(self._store, self._artifact, self.path / INDEX)
+
+
+def _tau(found: Found, asked: float | None) -> float | None:
+    """Return the threshold to decide by: the one asked for, else the gallery's."""
+    stored = found.threshold if asked is None else None
+    return stored.value if stored else asked

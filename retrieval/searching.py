@@ -7,26 +7,67 @@ distances that leave this module are computed from the stored vectors, never tak
 
 from __future__ import annotations
 
+import json
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Generation, Reader, Store, StoredVectors
+from db import (
+    Candidates,
+    Generation,
+    Glance,
+    Reader,
+    Store,
+    StoredEncoder,
+    StoredVectors,
+    Threshold,
+)
 from indexes import Changes, ExactIndex, IndexFileError, load, save
 from retrieval.identification import NearestItem
 
 _log = logging.getLogger(__name__)
 
-# Candidates asked for beyond k: the index may order near ties differently than the store's bits do.
-_SPARE = 8
+# Candidates asked for beyond k at first: with so many, most answers are proven at once.
+_SPARE = 24
+# Where a nearer item can't be ruled out yet, so many times as many candidates are asked for.
+_DEEPER = 4
 # A new generation is due when this share of the vectors has come or gone since the last one,
 # and at least so many that reading them one by one takes a noticeable time.
 _STALE_SHARE, _STALE_COUNT = 0.1, 1000
 _ORPHAN_SECONDS = 3600
+# Twice what summing the products of unit vectors in float32 can be off by.
+_ROUGH = 2e-5
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, all of one moment.
+
+    Attributes:
+        items: The k nearest items of each query, nearest first, ties by id.
+        threshold: The gallery's threshold.
+    """
+
+    items: list[list[NearestItem]]
+    threshold: Threshold | None
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What is in memory of the store as it was at a sequence number."""
+
+    seq: int
+    index: ExactIndex
+    encoder: StoredEncoder
+    threshold: Threshold | None
+
+
+_NOTHING = _Held(-1, ExactIndex(0), StoredEncoder(-1, "", "", 0), None)
 
 
 class Searcher:
@@ -35,59 +76,69 @@ class Searcher:
     def __init__(self, store: Store, index_folder: Path) -> None:
         self._store = store
         self._folder = index_folder
-        self._index: ExactIndex | None = None
-        self._seq = -1
+        self._held = _NOTHING
         self._lock = Lock()
 
-    def search(self, queries: NDArray[np.float32], k: int) -> list[list[NearestItem]]:
-        """Return the k nearest items of each query, nearest first, ties by id.
+    def search(self, queries: NDArray[np.float32], k: int) -> Found:
+        """Find the k nearest items of each query.
+
+        The index's distances are off by no more than it says. So candidates are asked for until
+        the k nearest of them, by stored vectors, are nearer than anything left out can be.
 
         Args:
             queries: float32, shape `(n, dim)`, L2-normalised.
             k: At least 1.
         """
+        with self._store.glance() as glance:
+            if glance.seq == self._held.seq:
+                return self._search(glance, self._held, queries, k)
         with self._store.read() as tx:
+            held = self._up_to_date(tx)
+            return self._search(tx.glance, held, queries, k)
+
+    def _search(self, glance: Glance, held: _Held, queries: NDArray[np.float32], k: int) -> Found:
+        answers: list[list[NearestItem]] = [[] for _ in queries]
+        pending, depth = np.arange(len(queries)), k + _SPARE
+        while len(pending):
             with self._lock:
-                index = self._up_to_date(tx)
-                hits = index.search(queries, k + _SPARE)
-            candidates = np.unique(hits.ids[hits.ids >= 0])
-            stored = tx.vectors_by_id(candidates.tolist())
-            items = {item.id: item for item in tx.items(ids=stored.item_ids.tolist())}
-        answers = []
-        for query, ids in zip(queries, hits.ids, strict=True):
-            rows = np.flatnonzero(np.isin(stored.ids, ids))
-            item_ids = stored.item_ids[rows]
-            distances = exact_distances(query, stored.data[rows])
-            order = np.lexsort((item_ids, distances))[:k]
-            answers.append(
-                [
-                    NearestItem(
-                        item.id, item.label, float(distances[row]), item.path, item.metadata
-                    )
-                    for row in order
-                    for item in (items[int(item_ids[row])],)
-                ]
-            )
-        return answers
+                count = len(held.index)
+                hits = held.index.search(queries[pending], max(min(depth, count), 1))
+            named = hits.ids[hits.ids >= 0]
+            # One query's candidates are distinct already.
+            named = named if len(pending) == 1 else np.unique(named)
+            found = glance.candidates(named, held.encoder)
+            proven = np.full(len(pending), depth >= count)
+            for row, place in enumerate(pending):
+                answer = _nearest(queries[place], found, hits.ids[row], k)
+                reach = hits.distances[row, -1] - hits.error
+                proven[row] |= len(answer) == k and answer[-1].distance < reach
+                answers[place] = answer
+            pending, depth = pending[~proven], depth * _DEEPER
+        return Found(answers, held.threshold)
 
     def write_generation(self) -> bool:
         """Write a new generation if enough has changed since the last; return whether it did."""
-        with self._store.read() as tx, self._lock:
+        with self._store.read() as tx:
             usable = self._usable(tx)
             newest = next((one for one in usable if (self._folder / one.file_name).exists()), None)
             held, since = (newest.count, newest.seq) if newest else (0, -1)
             if tx.count_changes(since) < max(_STALE_COUNT, _STALE_SHARE * held):
                 return False
-            index, seq = self._up_to_date(tx), tx.seq
             self._folder.mkdir(exist_ok=True)
             # Named by what it holds: two writers at once would write the same bytes.
-            path = self._folder / f"gen-{seq:06d}-{tx.encoder.id}.npz"
-            checksum = save(index, path)
-            count = len(index)
+            path = self._folder / f"gen-{tx.seq:06d}-{tx.encoder.id}.npz"
+            seq, count = tx.seq, tx.count_vectors()
+            checksum = save(
+                path,
+                dim=tx.encoder.dim,
+                count=count,
+                chunks=(Changes(part.ids, part.data) for part in tx.vectors()),
+                largest=max((_largest(part.data) for part in tx.vectors()), default=0.0),
+            )
         with self._store.write() as tx:
             if path.name not in {generation.file_name for generation in tx.generations()}:
                 tx.add_generation(
-                    kind=index.kind, file_name=path.name, sha256=checksum, seq=seq, count=count
+                    kind=ExactIndex.kind, file_name=path.name, sha256=checksum, seq=seq, count=count
                 )
             # The last one stays too: others may just be opening it.
             kept = {path.name, newest.file_name if newest else path.name}
@@ -100,17 +151,21 @@ class Searcher:
     def close(self) -> None:
         """Give back the index."""
         with self._lock:
-            if self._index is not None:
-                self._index.close()
-            self._index, self._seq = None, -1
+            self._held.index.close()
+            self._held = _NOTHING
 
-    def _up_to_date(self, tx: Reader) -> ExactIndex:
-        if self._index is None:
-            self._index, self._seq = self._open(tx)
-        if self._seq < tx.seq:
-            self._index.apply(_changes(tx, self._seq))
-            self._seq = tx.seq
-        return self._index
+    def _up_to_date(self, tx: Reader) -> _Held:
+        with self._lock:
+            held = self._held
+            if held.seq < tx.seq:
+                if held.seq < 0:
+                    index, since = self._open(tx)
+                else:
+                    index, since = held.index, held.seq
+                if since < tx.seq:
+                    index.apply(_changes(tx, since))
+                held = self._held = _Held(tx.seq, index, tx.encoder, tx.threshold())
+            return held
 
     def _open(self, tx: Reader) -> tuple[ExactIndex, int]:
         for generation in self._usable(tx):
@@ -129,7 +184,9 @@ class Searcher:
         return [
             generation
             for generation in tx.generations()
-            if generation.encoder_fingerprint == tx.encoder.fingerprint and generation.seq <= tx.seq
+            if generation.encoder_fingerprint == tx.encoder.fingerprint
+            and generation.kind == ExactIndex.kind
+            and generation.seq <= tx.seq
         ]
 
     def _collect(self) -> None:
@@ -157,6 +214,36 @@ def exact_distances(query: NDArray[np.float32], stored: NDArray[np.float16]) -> 
     """
     products = stored.astype(np.float64) @ query.astype(np.float64)
     return np.clip(1 - products, 0, 2)
+
+
+def _nearest(
+    query: NDArray[np.float32], found: Candidates, ids: NDArray[np.int64], k: int
+) -> list[NearestItem]:
+    """Order the candidates with these vector ids by their exact distance; return the first k."""
+    rows = np.arange(len(found.vectors.ids))
+    if len(rows) > len(ids):  # some are the candidates of other queries
+        rows = np.flatnonzero(np.isin(found.vectors.ids, ids))
+    if len(rows) > k:  # few are left for the slow conversion to float64
+        rough = np.maximum(1 - found.vectors.data[rows].astype(np.float32) @ query, 0)
+        rows = rows[rough <= np.partition(rough, k - 1)[k - 1] + _ROUGH]
+    item_ids = found.vectors.item_ids[rows]
+    distances = exact_distances(query, found.vectors.data[rows])
+    return [
+        NearestItem(
+            int(item_ids[place]),
+            found.labels[rows[place]],
+            float(distances[place]),
+            found.paths[rows[place]],
+            json.loads(found.metadata[rows[place]]),
+        )
+        for place in np.lexsort((item_ids, distances))[:k]
+    ]
+
+
+def _largest(vectors: NDArray[np.float16]) -> float:
+    """Return the largest absolute value: of float16, the one with the largest bits but the sign."""
+    bits = vectors.view(np.uint16) & np.uint16(0x7FFF)
+    return float(np.array(bits.max(initial=0)).view(np.float16))
 
 
 def _changes(tx: Reader, since: int) -> Changes:

@@ -289,5 +289,24 @@ def decision_rates(outcomes: SearchOutcomes, threshold: float) -> DecisionRates:
     )
 
 
+def detection_and_identification(
+    nearest_mate: ArrayLike, nearest_non_mate: ArrayLike, threshold: float
+) -> Rate | None:
+    """DIR where only the nearest mate and the nearest non-mate of each search are known.
+
+    Args:
+        nearest_mate: float32 (n,), +inf where a search has no mate: it is not counted.
+        nearest_non_mate: float32 (n,).
+        threshold: A distance.
+
+    >>> detection_and_identification([0.1, 0.3, 0.9], [0.2, 0.2, 1.0], 0.5)
+    Rate(value=0.3333333333333333, count=1, n=3)
+    """
+    mate = np.asarray(nearest_mate, dtype=np.float32).astype(np.float64)
+    non_mate = np.asarray(nearest_non_mate, dtype=np.float32).astype(np.float64)
+    mated = np.isfinite(mate)
+    return Rate.of(int(((mate < threshold) & (mate < non_mate)).sum()), int(mated.sum()))
+
+
 def _share(count: int, n: int) -> float | None:
     return count / n if n else None

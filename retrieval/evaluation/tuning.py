@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retrieval.errors import LookalikeError
-from retrieval.evaluation.metrics import SearchOutcomes, decision_rates
+from retrieval.evaluation.metrics import detection_and_identification
 
 
 class NotEnoughSearches(LookalikeError, ValueError):  # noqa: N818 - it names a state, not a fault
@@ -80,7 +80,7 @@ def candidate_thresholds(distances: ArrayLike) -> NDArray[np.float64]:
 
 
 def tune_fpir(
-    non_mated_nearest: ArrayLike, mated: SearchOutcomes | None, target: float
+    non_mated_nearest: ArrayLike, target: float, *, mated: tuple[ArrayLike, ArrayLike] | None = None
 ) -> TunedThreshold:
     """Find the largest threshold that keeps FPIR within the target on these searches.
 
@@ -91,14 +91,15 @@ def tune_fpir(
     Args:
         non_mated_nearest: float32 (n,), distance of each non-mated search's nearest item; +inf
             where nothing was eligible.
-        mated: The mated searches DIR is measured on; non-mated rows in it are ignored.
         target: The largest FPIR allowed, in (0, 1].
+        mated: What DIR is measured on: of each search the distance of its nearest mate and of its
+            nearest non-mate, float32 (m,) each; searches without a mate (+inf) are ignored.
 
     Raises:
         ValueError: If the target is outside (0, 1] or a distance is NaN.
         NotEnoughSearches: If n < 1 / target, when the target can't be told from zero.
 
-    >>> tuned = tune_fpir([0.25, 0.5, 0.5, 1.0], None, 0.5)
+    >>> tuned = tune_fpir([0.25, 0.5, 0.5, 1.0], 0.5)
     >>> tuned.value, tuned.objective, tuned.fpir  # accepting 0.5 would accept three of four
     (0.375, 'fpir=0.5', 0.25)
     """
@@ -120,12 +121,12 @@ def tune_fpir(
     fpir = np.searchsorted(nearest.astype(np.float64), candidates, side="left") / n
     best = np.flatnonzero(fpir <= target)[-1]
     value = float(candidates[best])
-    rates = None if mated is None else decision_rates(mated, value)
+    found = None if mated is None else detection_and_identification(*mated, value)
     return TunedThreshold(
         value=value,
         objective=f"fpir={target}",
         fpir=float(fpir[best]),
-        dir=rates.dir if rates else None,
-        n_mated=rates.n_mated if rates else 0,
+        dir=found.value if found else None,
+        n_mated=found.n if found else 0,
         n_non_mated=n,
     )

@@ -44,13 +44,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def add(store: Store, *names: str, **changes: object) -> list[int]:
     with store.write() as tx:
-        return [tx.add_item(new_item(name, **changes), vector(len(name))) for name in names]
+        items = [new_item(name, **changes) for name in names]
+        return tx.add_items(items, np.array([vector(len(name)) for name in names]))
 
 
 def test_an_item_comes_back_as_it_went_in(store: Store) -> None:
     item = new_item("a", metadata={"shelf": 3}, source_label="tea")
     with store.write() as tx:
-        item_id = tx.add_item(item, vector(1))
+        (item_id,) = tx.add_items([item], vector(1)[np.newaxis])
     with store.read() as tx:
         (found,) = tx.items()
         (stored,) = list(tx.vectors())
@@ -86,7 +87,7 @@ def test_items_meet_every_condition(
 def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
     add(store, "a")
     with pytest.raises(RuntimeError), store.write() as tx:
-        tx.add_item(new_item("bb"), vector(2))
+        tx.add_items([new_item("bb")], vector(2)[np.newaxis])
         tx.remove_items([1])
         raise RuntimeError
     with store.read() as tx:
@@ -153,14 +154,34 @@ def test_a_reader_sees_one_moment(store: Store) -> None:
         assert tx.count_items() == 2
 
 
-def test_vectors_by_id_gives_only_live_ones(store: Store) -> None:
+def test_candidates_are_only_live_ones(store: Store) -> None:
     ids = add(store, "a", "bb")
     with store.write() as tx:
         tx.remove_items(ids[:1])
     with store.read() as tx:
-        found = tx.vectors_by_id([1, 2, 99])
-        assert found.item_ids.tolist() == ids[1:]
-        assert tx.vectors_by_id([]).data.shape == (0, DIM)
+        found = tx.glance.candidates(np.array([1, 2, 99]), tx.encoder)
+        assert found.vectors.item_ids.tolist() == ids[1:]
+        assert (found.labels, found.paths, found.metadata) == (["tea"], ["/photos/bb.jpg"], ["{}"])
+        assert tx.glance.candidates(
+            np.array([], dtype=np.int64), tx.encoder
+        ).vectors.data.shape == (0, DIM)
+        assert tx.count_vectors() == 1
+
+
+def test_more_can_be_asked_for_than_a_statement_takes(store: Store) -> None:
+    ids = add(store, "a", "bb")
+    with store.read() as tx:
+        many = np.arange(1, 40_000)
+        assert tx.glance.candidates(many, tx.encoder).vectors.item_ids.tolist() == ids
+        assert len(tx.stored_contents([str(n) for n in many.tolist()])) == 0
+
+
+def test_content_prefixes_are_sorted(store: Store) -> None:
+    for number, text in enumerate(("ff" * 32, "0a" * 32)):
+        add(store, f"{number}", content_hash=text)
+    with store.read() as tx:
+        assert tx.content_prefixes().tolist() == [int("0a" * 8, 16), int("ff" * 8, 16)]
+        assert tx.stored_contents(["ff" * 32, "0b" * 32]) == {"ff" * 32}
 
 
 def test_two_items_cannot_share_a_path(store: Store) -> None:
@@ -170,8 +191,8 @@ def test_two_items_cannot_share_a_path(store: Store) -> None:
 
 
 def test_a_vector_of_another_length_is_refused(store: Store) -> None:
-    with pytest.raises(StoreError, match=r"shape \(3,\)"), store.write() as tx:
-        tx.add_item(new_item("a"), np.ones(3, np.float32))
+    with pytest.raises(StoreError, match=r"shape \(1, 3\)"), store.write() as tx:
+        tx.add_items([new_item("a")], np.ones((1, 3), np.float32))
 
 
 def test_the_newest_threshold_is_in_force(store: Store) -> None:
@@ -242,7 +263,7 @@ def test_the_file_is_in_wal_mode_and_packs_vectors(tmp_path: Path) -> None:
         with store.write() as tx:
             for number in range(300):
                 item = new_item(f"{part}-{number}")
-                tx.add_item(item, rng.standard_normal(1280).astype(np.float32))
+                tx.add_items([item], rng.standard_normal((1, 1280)).astype(np.float32))
         store.close()
         sizes.append(path.stat().st_size)
     raw = sqlite3.connect(path)

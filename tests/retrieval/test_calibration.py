@@ -10,7 +10,8 @@ import pytest
 
 from db import NewItem, Store
 from retrieval import calibration
-from retrieval.calibration import tune, tune_first_threshold
+from retrieval.calibration import leave_labels_out, tune, tune_first_threshold
+from retrieval.evaluation.tuning import TunedThreshold
 
 DIM = 12
 
@@ -36,42 +37,6 @@ def stranger_distances(vectors: np.ndarray, identities: np.ndarray) -> list[floa
     ]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_as_many_strangers_pass_as_allowed_and_no_more(seed: int) -> None:
-    vectors, identities = clustered(seed, 10, 8)
-    tuned = tune(vectors, identities)
-    assert tuned is not None
-    nearest = sorted(stranger_distances(vectors, identities))
-    accepted = sum(distance < tuned.value for distance in nearest)
-    assert accepted == 4  # of 80, one in twenty
-    assert nearest[3] < tuned.value < nearest[4]
-    assert (tuned.fpir, tuned.n_mated, tuned.n_non_mated) == (0.05, 80, 80)
-
-
-def test_an_item_is_never_its_own_stranger_or_mate() -> None:
-    vectors, identities = clustered(0, 45, 1)  # the two nearest of them are 4 %
-    tuned = tune(vectors, identities)
-    assert tuned is not None
-    assert tuned.value > 0
-    assert (tuned.n_mated, tuned.dir) == (0, None)
-
-
-def test_too_few_searches_give_no_threshold() -> None:
-    assert tune(*clustered(0, 4, 4)) is None
-    assert tune(*clustered(0, 5, 4)) is not None
-
-
-def test_a_large_gallery_is_sampled_and_the_sample_is_always_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(calibration, "_SEARCHES", 100)
-    vectors, identities = clustered(0, 60, 5)
-    tuned = tune(vectors, identities)
-    assert tuned is not None
-    assert tuned.n_non_mated == 100
-    assert tuned == tune(vectors, identities)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     made = Store.create(
@@ -82,18 +47,81 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def fill(store: Store, seed: int, labels: int, each: int) -> None:
+    vectors, identities = clustered(seed, labels, each)
+    items = [
+        NewItem(
+            path=f"/{seed}/{n}",
+            content_hash=f"{seed}-{n}",
+            width=1,
+            height=1,
+            file_size=1,
+            mtime_ns=1,
+            label=f"{seed}-{label}",
+        )
+        for n, label in enumerate(identities)
+    ]
     with store.write() as tx:
-        for n, (vector, label) in enumerate(zip(*clustered(seed, labels, each), strict=True)):
-            item = NewItem(
-                path=f"/{seed}/{n}",
-                content_hash=f"{seed}-{n}",
-                width=1,
-                height=1,
-                file_size=1,
-                mtime_ns=1,
-                label=f"{seed}-{label}",
-            )
-            tx.add_item(item, vector.astype(np.float32))
+        tx.add_items(items, vectors.astype(np.float32))
+
+
+def tuned_on(store: Store, seed: int, labels: int, each: int) -> TunedThreshold | None:
+    fill(store, seed, labels, each)
+    with store.read() as tx:
+        return tune(leave_labels_out(tx))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_as_many_strangers_pass_as_allowed_and_no_more(store: Store, seed: int) -> None:
+    tuned = tuned_on(store, seed, 10, 8)
+    assert tuned is not None
+    nearest = sorted(stranger_distances(*clustered(seed, 10, 8)))
+    accepted = sum(distance < tuned.value for distance in nearest)
+    assert accepted == 4  # of 80, one in twenty
+    assert nearest[3] < tuned.value < nearest[4]
+    assert (tuned.fpir, tuned.n_mated, tuned.n_non_mated) == (0.05, 80, 80)
+
+
+def test_an_item_is_never_its_own_stranger_or_mate(store: Store) -> None:
+    tuned = tuned_on(store, 0, 45, 1)  # the two nearest of them are 4 %
+    assert tuned is not None
+    assert tuned.value > 0
+    assert (tuned.n_mated, tuned.dir) == (0, None)
+
+
+def test_too_few_searches_give_no_threshold(store: Store) -> None:
+    assert tuned_on(store, 0, 4, 4) is None
+    assert tuned_on(store, 1, 1, 4) is not None
+
+
+def test_left_out_labels_are_found_as_by_hand(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_CHUNK", 7)
+    fill(store, 0, 6, 5)
+    with store.write() as tx:
+        tx.remove_items([3, 4, 8])
+        tx.relabel_items([20, 21, 22], None)  # each an identity of its own
+    with store.read() as tx:
+        left_out = leave_labels_out(tx)
+        labels = [item.label or item.id for item in tx.items()]
+        vectors = np.concatenate([part.data for part in tx.vectors()]).astype(np.float64)
+    for i, label in enumerate(labels):
+        distances = {j: max(1 - vectors[i] @ vectors[j], 0) for j in range(len(labels)) if j != i}
+        mates = [d for j, d in distances.items() if labels[j] == label]
+        others = [d for j, d in distances.items() if labels[j] != label]
+        assert left_out.nearest_mate[i] == pytest.approx(min(mates, default=np.inf), abs=1e-6)
+        assert left_out.nearest_non_mate[i] == pytest.approx(min(others), abs=1e-6)
+
+
+def test_a_large_gallery_is_sampled_and_the_sample_is_always_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_SEARCHES", 100)
+    tuned = tuned_on(store, 0, 60, 5)
+    assert tuned is not None
+    assert tuned.n_non_mated == 100
+    with store.read() as tx:
+        assert tuned == tune(leave_labels_out(tx))
 
 
 def test_a_threshold_set_by_other_means_stays(store: Store) -> None:

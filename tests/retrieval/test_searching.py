@@ -21,23 +21,20 @@ def unit(seed: int, count: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+def item(path: str, **changes: str) -> NewItem:
+    values = {"content_hash": "0"} | changes
+    return NewItem(path=path, width=1, height=1, file_size=1, mtime_ns=1, **values)
+
+
 def add(store: Store, seed: int, count: int) -> list[int]:
     with store.write() as tx:
-        return [
-            tx.add_item(
-                NewItem(
-                    path=f"/{seed}/{n}",
-                    content_hash=f"{seed}-{n}",
-                    width=1,
-                    height=1,
-                    file_size=1,
-                    mtime_ns=1,
-                    label=f"{n % 7}",
-                ),
-                vector,
-            )
-            for n, vector in enumerate(unit(seed, count))
-        ]
+        return tx.add_items(
+            [
+                item(f"/{seed}/{n}", content_hash=f"{seed}-{n}", label=f"{n % 7}")
+                for n in range(count)
+            ],
+            unit(seed, count),
+        )
 
 
 @pytest.fixture
@@ -64,7 +61,7 @@ def brute_force(store: Store, query: np.ndarray, k: int) -> list[tuple[int, floa
 
 def assert_exact(searcher: Searcher, store: Store, k: int = 6) -> None:
     queries = unit(99, 4)
-    for query, answer in zip(queries, searcher.search(queries, k), strict=True):
+    for query, answer in zip(queries, searcher.search(queries, k).items, strict=True):
         assert [(one.id, one.distance) for one in answer] == brute_force(store, query, k)
 
 
@@ -159,13 +156,32 @@ def test_the_older_generation_serves_when_the_newer_is_bad(store: Store, tmp_pat
 def test_ties_come_in_order_of_id(store: Store, tmp_path: Path) -> None:
     vector = unit(1, 1)[0]
     with store.write() as tx:
-        for n in range(5):
-            item = NewItem(
-                path=f"/{n}", content_hash="0", width=1, height=1, file_size=1, mtime_ns=1
-            )
-            tx.add_item(item, vector)
-    (answer,) = Searcher(store, tmp_path / "index").search(vector[np.newaxis], 3)
+        tx.add_items([item(f"/{n}") for n in range(5)], np.repeat(vector[np.newaxis], 5, axis=0))
+    (answer,) = Searcher(store, tmp_path / "index").search(vector[np.newaxis], 3).items
     assert [one.id for one in answer] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("n_queries", [1, 12])
+def test_answers_are_proven_where_codes_cannot_tell_items_apart(
+    store: Store, tmp_path: Path, n_queries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    centre = unit(1, 1)
+    # So close together that rounding to 8 bits shuffles their order.
+    vectors = centre + rng.normal(0, 2e-3, (300, DIM)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with store.write() as tx:
+        tx.add_items([item(f"/{n}") for n in range(300)], vectors)
+    monkeypatch.setattr(searching, "_SPARE", 2)
+    searcher = Searcher(store, tmp_path / "index")
+    queries = np.repeat(centre, n_queries, axis=0)
+    for answer in searcher.search(queries, 3).items:
+        assert [(one.id, one.distance) for one in answer] == brute_force(store, centre[0], 3)
+    first = searcher._held.index.search(queries, 3 + searching._SPARE).ids[0]
+    with store.read() as tx:
+        named = tx.glance.candidates(first, tx.encoder).vectors.item_ids
+        right = {item_id for item_id, _ in brute_force(store, centre[0], 3)}
+    assert right - set(named.tolist()), "the first candidates held the answer: this shows nothing"
 
 
 def test_exact_distances_do_not_depend_on_the_batch() -> None:

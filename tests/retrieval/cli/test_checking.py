@@ -75,8 +75,8 @@ def truncate(path: Path) -> None:
 def rewrite(path: Path) -> None:
     """Put another index file in the place of one: whole, but with its vectors mixed up."""
     with np.load(path) as archive:
-        ids, vectors = archive["ids"], archive["vectors"]
-    np.savez(path, ids=ids[::-1], vectors=vectors)
+        arrays = dict(archive)
+    np.savez(path, **arrays | {"ids": arrays["ids"][::-1]})
 
 
 def vector(length: float, *, dim: int = DIM) -> bytes:
@@ -126,7 +126,7 @@ def test_every_file_of_the_encoder_is_looked_at(
     files = [
         path
         for path in (gallery_path / "encoder").rglob("*")
-        if path.is_file() and path.name != "encoder.json"
+        if path.is_file() and path.name != "encoder.json" and path.suffix != ".blob"
     ]
     for path in files:
         flip(path)

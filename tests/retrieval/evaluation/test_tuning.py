@@ -10,7 +10,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from retrieval.errors import LookalikeError
-from retrieval.evaluation.metrics import search_outcomes
 from retrieval.evaluation.tuning import NotEnoughSearches, candidate_thresholds, tune_fpir
 
 INF = float("inf")
@@ -70,7 +69,7 @@ def test_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="1 of 3 distances are NaN"):
         candidate_thresholds([0.5, float("nan"), 0.25])
     with pytest.raises(ValueError, match="1 of 2 distances are NaN"):
-        tune_fpir([0.5, float("nan")], None, 0.5)
+        tune_fpir([0.5, float("nan")], 0.5)
 
 
 # Tuning ---------------------------------------------------------------------------------------
@@ -86,7 +85,7 @@ def test_tuning_equals_a_sweep_over_all_candidates(distances: list[float], targe
         fpir = sum(float(d) < threshold for d in nearest) / n
         if fpir <= target and threshold > best:
             best, best_fpir = threshold, fpir
-    tuned = tune_fpir(nearest, None, target)
+    tuned = tune_fpir(nearest, target)
     assert (tuned.value, tuned.fpir) == (best, best_fpir)
     assert (tuned.dir, tuned.n_mated, tuned.n_non_mated) == (None, 0, n)
 
@@ -96,7 +95,7 @@ def test_the_next_distance_would_break_the_target(distances: list[float], target
     n = len(distances)
     assume(1 / n <= target)
     nearest = np.array(distances, dtype=np.float32)
-    tuned = tune_fpir(nearest, None, target)
+    tuned = tune_fpir(nearest, target)
     assert (nearest.astype(np.float64) < tuned.value).mean() == tuned.fpir <= target
     rejected = nearest[nearest >= tuned.value]
     assert not len(rejected) or (nearest <= rejected.min()).mean() > target
@@ -104,45 +103,44 @@ def test_the_next_distance_would_break_the_target(distances: list[float], target
 
 def test_a_tie_group_is_rejected_whole() -> None:
     # Two of four may be accepted, but the second and third are one group.
-    tuned = tune_fpir([0.25, 0.5, 0.5, 0.75], None, 0.5)
+    tuned = tune_fpir([0.25, 0.5, 0.5, 0.75], 0.5)
     assert (tuned.value, tuned.fpir) == (0.375, 0.25)
 
 
 def test_a_tie_group_too_large_from_the_start_leaves_reject_all() -> None:
-    tuned = tune_fpir([0.25] * 4, None, 0.5)
+    tuned = tune_fpir([0.25] * 4, 0.5)
     assert (tuned.value, tuned.fpir) == (0.0, 0.0)
 
 
 def test_order_of_searches_is_irrelevant() -> None:
-    results = {tune_fpir(p, None, 0.5) for p in itertools.permutations([0.1, 0.2, 0.2, INF])}
+    results = {tune_fpir(p, 0.5) for p in itertools.permutations([0.1, 0.2, 0.2, INF])}
     assert len(results) == 1
 
 
 def test_mated_searches_are_reported_but_never_move_the_threshold() -> None:
     # Threshold 0.375: found; mistaken; too far; and a non-mated row that must not count.
-    distances = [[0.1, 0.2], [0.2, 0.1], [0.4, 0.9], [0.1, 0.1]]
-    mated = search_outcomes(distances, [[True, False]] * 3 + [[False, False]])
+    mated = ([0.1, 0.2, 0.4, INF], [0.2, 0.1, 0.9, 0.1])
     non_mated = [0.25, 0.5, 0.75, 1.0]
-    tuned = tune_fpir(non_mated, mated, 0.25)
-    assert tuned.value == tune_fpir(non_mated, None, 0.25).value == 0.375
+    tuned = tune_fpir(non_mated, 0.25, mated=mated)
+    assert tuned.value == tune_fpir(non_mated, 0.25).value == 0.375
     assert (tuned.objective, tuned.fpir) == ("fpir=0.25", 0.25)
     assert tuned.dir == 1 / 3
     assert (tuned.n_mated, tuned.n_non_mated) == (3, 4)
 
 
 def test_dir_counts_a_mate_at_the_threshold_as_missed() -> None:
-    mated = search_outcomes([[0.375, 0.9]], [[True, False]])
-    tuned = tune_fpir([0.25, 0.5], mated, 0.5)
+    mated = ([0.375], [0.9])
+    tuned = tune_fpir([0.25, 0.5], 0.5, mated=mated)
     assert (tuned.value, tuned.dir) == (0.375, 0.0)
 
 
 def test_dir_is_none_when_no_search_is_mated() -> None:
-    tuned = tune_fpir([0.25, 0.5], search_outcomes([[0.1]], [[False]]), 0.5)
+    tuned = tune_fpir([0.25, 0.5], 0.5, mated=([INF], [0.1]))
     assert (tuned.dir, tuned.n_mated) == (None, 0)
 
 
 def test_searches_with_nothing_eligible_are_rejected_searches() -> None:
-    tuned = tune_fpir([0.25, 0.5, INF, INF], None, 0.5)
+    tuned = tune_fpir([0.25, 0.5, INF, INF], 0.5)
     assert tuned.fpir == 0.5
     assert 0.5 < tuned.value < 0.5001
 
@@ -154,18 +152,18 @@ def test_too_few_searches_are_refused_with_the_number_it_takes(
     n: int, target: float, needed: int
 ) -> None:
     with pytest.raises(NotEnoughSearches, match=f"there are {n} and {needed} are needed"):
-        tune_fpir([0.5] * n, None, target)
-    assert tune_fpir([0.5] * needed, None, target).n_non_mated == needed
+        tune_fpir([0.5] * n, target)
+    assert tune_fpir([0.5] * needed, target).n_non_mated == needed
 
 
 def test_too_few_searches_is_an_error_the_user_can_mend() -> None:
     assert issubclass(NotEnoughSearches, ValueError)
     assert issubclass(NotEnoughSearches, LookalikeError)
     with pytest.raises(NotEnoughSearches, match=r"12 only show that FPIR is below 0\.25"):
-        tune_fpir([0.5] * 12, None, 0.01)
+        tune_fpir([0.5] * 12, 0.01)
 
 
 @pytest.mark.parametrize("target", [0.0, -0.1, 1.01, float("nan")])
 def test_a_target_that_is_no_rate_is_refused(target: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
-        tune_fpir([0.5] * 10, None, target)
+        tune_fpir([0.5] * 10, target)
