@@ -6,11 +6,13 @@ import glob
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from db import Store, Threshold
 from retrieval.encoders import Artifact, open_encoder
+from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
 
 STORE, ENCODER, INDEX = "gallery.db", "encoder", "index"
@@ -52,15 +54,30 @@ class GalleryInfo:
 
 
 def create_folder(
-    folder: Path, *, encoder: str, weights: Path | None, precision: str, device: str
+    folder: Path,
+    *,
+    encoder: str,
+    weights: Path | None,
+    precision: str,
+    device: str,
+    photos: Sequence[Path] = (),
 ) -> None:
     """Make the folder of an empty gallery, in one step: a crash leaves no half gallery.
+
+    Args:
+        folder: Its place.
+        encoder: See `Gallery.create`, as the next three.
+        weights: A local checkpoint for a timm model.
+        precision: The arithmetic of the encoder.
+        device: Where the encoder will run first.
+        photos: What int8 arithmetic is fitted to.
 
     Raises:
         GalleryError: Something is in the way.
         EncoderError: The encoder can't be had, or can't compute as asked.
     """
     from retrieval.encoders.factory import make_artifact
+    from retrieval.encoders.quantising import quantise
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
@@ -77,6 +94,8 @@ def create_folder(
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as made:
         new = Path(made) / "gallery"
         artifact = make_artifact(encoder, new / ENCODER, weights=weights)
+        if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
+            artifact = quantise(artifact, photos)
         open_encoder(artifact, precision=precision, device=device).close()
         Store.create(
             new / STORE,

@@ -59,9 +59,15 @@ class _Distances(click.ParamType[list[float]]):
     type=_Distance(),
     help="Match below this cosine distance, instead of the gallery's threshold.",
 )
+@options.device
 @options.as_json
 def query(
-    images: tuple[Path, ...], gallery_path: Path, k: int, threshold: float | None, as_json: bool
+    images: tuple[Path, ...],
+    gallery_path: Path,
+    k: int,
+    threshold: float | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Say who or what is in each IMAGE: the matching label, or unknown.
 
@@ -72,7 +78,7 @@ def query(
     from retrieval.identification import Identification
 
     failed = False
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(gallery_path, device=device) as gallery:
         for number, answer in enumerate(_answers(gallery, images, k, threshold)):
             if not isinstance(answer, Identification):
                 failed = True
@@ -97,15 +103,21 @@ def query(
     show_default=True,
     help="Distances to judge the match decision at, beside the gallery's threshold.",
 )
+@options.device
 @options.as_json
-def evaluate(queries: Path, gallery_path: Path, thresholds: list[float], as_json: bool) -> None:
+def evaluate(
+    queries: Path, gallery_path: Path, thresholds: list[float], device: str, as_json: bool
+) -> None:
     """Judge a gallery by QUERIES: a folder (labels are the parent folders) or a CSV path,label.
 
     A query whose label the gallery lacks is a stranger, and unknown the right answer to it.
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery, progress_bar("embedding") as progress:
+    with (
+        Gallery.open(gallery_path, device=device) as gallery,
+        progress_bar("embedding") as progress,
+    ):
         evaluation = gallery.evaluate(queries, thresholds=thresholds, progress=progress)
     if as_json:
         click.echo(to_json(evaluation))

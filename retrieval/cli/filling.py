@@ -39,9 +39,11 @@ _SHOWN = 10
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    help="Arithmetic of the encoder; auto takes bfloat16 where the CPU has it. Kept.",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8"]),
+    help="Arithmetic of the encoder; auto takes bfloat16 where the CPU has it. int8 is fitted to "
+    "the photos in FOLDER. Kept.",
 )
+@options.device
 @click.option("--prune", is_flag=True, help="Remove items whose photo is gone from FOLDER.")
 @options.allow_duplicates
 @options.as_json
@@ -52,6 +54,7 @@ def build_index(
     weights: Path | None,
     labels: str | None,
     precision: str | None,
+    device: str,
     prune: bool,
     allow_duplicates: bool,
     as_json: bool,
@@ -77,9 +80,11 @@ def build_index(
             encoder=encoder or DEFAULT_ENCODER,
             weights=weights,
             precision=precision or "auto",
+            device=device,
+            photos=list(find_photos(folder)) if precision == "int8" else (),
         )
     else:
-        gallery = Gallery.open(gallery_path)
+        gallery = Gallery.open(gallery_path, device=device)
     with gallery:
         if encoder is not None:
             gallery.require_encoder(encoder, weights)
@@ -103,12 +108,14 @@ def build_index(
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
 @options.gallery
 @click.option("--label", help="The label of all of them.")
+@options.device
 @options.allow_duplicates
 @options.as_json
 def add(
     paths: tuple[Path, ...],
     gallery_path: Path,
     label: str | None,
+    device: str,
     allow_duplicates: bool,
     as_json: bool,
 ) -> None:
@@ -119,7 +126,7 @@ def add(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(gallery_path, device=device) as gallery:
         try:
             with progress_bar("embedding") as progress:
                 report = gallery.add(

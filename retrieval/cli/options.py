@@ -21,6 +21,13 @@ as_json = click.option(
 allow_duplicates = click.option(
     "--allow-duplicates", is_flag=True, help="Store photos whose exact bytes are stored already."
 )
+device = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "mps"]),
+    default="cpu",
+    show_default=True,
+    help="Where the encoder runs; a GPU needs torch.",
+)
 yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 
 

@@ -2,7 +2,8 @@
 
 encoder.json          architecture, preprocessing, dim, provenance, fingerprint, checksums
 weights.safetensors   the weights; never a pickle
-openvino/model.*      the network as OpenVINO reads it: a query needs nothing else
+openvino/*.xml, .bin  the network as OpenVINO reads it, by precision: a query needs nothing else
+compiled/*.blob       what OpenVINO made of it for this machine: derived, see `compiling`
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ WEIGHTS = "weights.safetensors"
 OPENVINO_MODELS = {
     "float32": "openvino/float32.xml",
     "bfloat16": "openvino/bfloat16.xml",
+    "int8": "openvino/int8.xml",
 }
 _OPENVINO_FILES = [
     PurePosixPath(name).with_suffix(suffix).as_posix()
     for name in OPENVINO_MODELS.values()
     for suffix in (".xml", ".bin")
 ]
+COMPILED = "compiled"
+"""Folder of what a runtime has compiled for one machine: no part of the artifact, made at need."""
 _FORMAT = 1
 
 

@@ -13,8 +13,8 @@ def open_encoder(artifact: Artifact, *, precision: str = "auto", device: str = "
 
     Args:
         artifact: The encoder's folder.
-        precision: `float32`, `bfloat16`, on GPUs also `float16`; `auto` takes the fastest that the
-            device computes natively.
+        precision: `float32`, `bfloat16`, on CPUs with OpenVINO `int8`, on GPUs `float16`; `auto`
+            takes the fastest that the device computes natively at equal quality.
         device: `cpu`, `cuda` or `mps`.
 
     Raises:

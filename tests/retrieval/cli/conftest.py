@@ -66,13 +66,13 @@ def refusal() -> Callable[..., str]:
 
 @pytest.fixture
 def contents() -> Callable[[Path], dict[str, str]]:
-    """Hash each file of a folder, but for those SQLite keeps only while a store is open."""
+    """Hash each file of a folder that is not derived and not SQLite's while a store is open."""
 
     def read(folder: Path) -> dict[str, str]:
         return {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+            if path.is_file() and not path.name.endswith(("-wal", "-shm", ".blob"))
         }
 
     return read

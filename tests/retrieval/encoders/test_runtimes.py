@@ -233,8 +233,8 @@ def test_damaged_weights_are_refused(
 @pytest.mark.parametrize(
     ("runtime", "precision", "offer"),
     [
-        ("openvino", "float16", "say auto, float32 or bfloat16"),
-        ("openvino", "int8", "say auto, float32 or bfloat16"),
+        ("openvino", "float16", "say auto, float32 or bfloat16 or int8"),
+        ("openvino", "", "say auto, float32 or bfloat16 or int8"),
         ("torch", "int8", "say auto, float32 or bfloat16 or float16"),
         ("torch", "", "say auto, float32 or bfloat16 or float16"),
     ],
@@ -244,6 +244,12 @@ def test_an_unknown_precision_is_refused(
 ) -> None:
     with pytest.raises(EncoderError, match=f"no precision '{precision}' .*{offer}") as caught:
         opening(runtime, precision)
+    assert is_one_sentence(caught.value)
+
+
+def test_int8_is_refused_where_no_photos_were_there_to_fit_it_to(opening: Open) -> None:
+    with pytest.raises(EncoderError, match="has no int8 network: make a gallery") as caught:
+        opening("openvino", "int8")
     assert is_one_sentence(caught.value)
 
 
