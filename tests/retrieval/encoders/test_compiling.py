@@ -55,10 +55,8 @@ def test_each_precision_has_its_own(encoder: Path) -> None:
     assert blob in kept(encoder)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda data: data[:-9], lambda data: b"", lambda data: data[:9]]
-)
-def test_a_damaged_one_is_made_anew(encoder: Path, damage: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize("left", [-9, 9, 0])
+def test_a_damaged_one_is_made_anew(encoder: Path, left: int) -> None:
     first = encode(encoder)
     (blob,) = kept(encoder)
     whole = blob.read_bytes()
