@@ -4,7 +4,7 @@ from db.errors import StoreError
 from db.glance import Glance
 from db.reader import Reader
 from db.records import (
-    Candidates,
+    Candidate,
     Failure,
     Generation,
     Item,
@@ -17,7 +17,7 @@ from db.store import Store
 from db.writer import Writer
 
 __all__ = [
-    "Candidates",
+    "Candidate",
     "Failure",
     "Generation",
     "Glance",

@@ -70,28 +70,11 @@ def transaction(engine: Engine, mode: Literal["read", "write"]) -> Iterator[Conn
         ):
             yield connection
     except DatabaseError as error:
-        raise StoreError(_sentence(error, engine)) from error
+        raise StoreError(sentence(error, engine)) from error
 
 
-@contextmanager
-def driver_snapshot(engine: Engine) -> Iterator[Any]:
-    """Run the body in one read transaction on the driver's own connection.
-
-    Raises:
-        StoreError: The database refused.
-    """
-    try:
-        pooled: Any = engine.raw_connection()
-        try:
-            pooled.execute("BEGIN")
-            yield pooled.driver_connection
-        finally:
-            pooled.close()  # back to the pool, which ends the transaction
-    except (DatabaseError, sqlite3.DatabaseError) as error:
-        raise StoreError(_sentence(error, engine)) from error
-
-
-def _sentence(error: DatabaseError | sqlite3.DatabaseError, engine: Engine) -> str:
+def sentence(error: DatabaseError | sqlite3.DatabaseError, engine: Engine) -> str:
+    """Put a refusal of the database in words a user can act on."""
     reason = str(error.orig if isinstance(error, DatabaseError) else error)
     where = engine.url.database
     if "locked" in reason:

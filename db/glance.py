@@ -6,14 +6,17 @@ as SQLite does, and a query feels it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from sqlalchemy import Engine
 
-from db.records import Candidates, StoredEncoder, StoredVectors
+from db.engine import sentence
+from db.errors import StoreError
+from db.records import Candidate, StoredEncoder
 
 # Ids named in one statement; SQLite takes 32,766 parameters.
 _IDS = 10_000
@@ -35,35 +38,57 @@ class Glance:
         """The sequence number of the last write in this snapshot."""
         return int(self._connection.execute("SELECT seq FROM gallery").fetchone()[0])
 
-    def candidates(self, vector_ids: NDArray[np.int64], encoder: StoredEncoder) -> Candidates:
+    def candidates(self, vector_ids: Sequence[int], encoder: StoredEncoder) -> list[Candidate]:
         """Return the live vectors among `vector_ids` with what the items they belong to show.
 
         Args:
-            vector_ids: int64, shape `(n,)`, distinct.
+            vector_ids: Distinct numbers.
             encoder: The encoder whose vectors they are.
         """
-        rows: list[Any] = []
+        found: list[Candidate] = []
         for start in range(0, len(vector_ids), _IDS):
-            part = vector_ids[start : start + _IDS].tolist()
+            part = vector_ids[start : start + _IDS]
             query = _CANDIDATES.format(",".join("?" * len(part)))
-            rows += self._connection.execute(query, (encoder.id, *part)).fetchall()
-        ids, item_ids, data, labels, paths, metadata = zip(*rows, strict=True) if rows else [()] * 6
-        vectors = stored_vectors(ids, item_ids, data, dim=encoder.dim)
-        return Candidates(vectors, list(labels), list(paths), list(metadata))
+            rows = self._connection.execute(query, (encoder.id, *part))
+            found += map(Candidate._make, rows)
+        return found
 
 
-def stored_vectors(
-    ids: Sequence[int], item_ids: Sequence[int], data: Sequence[bytes], *, dim: int
-) -> StoredVectors:
-    """Make arrays of columns as they come from the database."""
-    # A vector of another length is damage, which `check` finds as it finds NaN.
-    whole = [part if len(part) == 2 * dim else _damaged(dim) for part in data]
-    return StoredVectors(
-        ids=np.array(ids, dtype=np.int64),
-        item_ids=np.array(item_ids, dtype=np.int64),
-        data=np.frombuffer(b"".join(whole), dtype="<f2").reshape(len(whole), dim),
-    )
+class Glances:
+    """Read transactions on driver's connections of their own, kept open for the next time.
 
+    What SQLAlchemy does around a transaction takes ten times as long as the transaction.
+    """
 
-def _damaged(dim: int) -> bytes:
-    return np.full(dim, np.nan, dtype="<f2").tobytes()
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._idle: list[Any] = []
+
+    @contextmanager
+    def take(self) -> Iterator[Glance]:
+        """Run the body in one read transaction.
+
+        Raises:
+            StoreError: The database refused.
+        """
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            pooled = self._engine.raw_connection()
+            connection = pooled.driver_connection
+            pooled.detach()  # it is ours now
+        try:
+            connection.execute("BEGIN")
+            try:
+                yield Glance(connection)
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StoreError(sentence(error, self._engine)) from error
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            self._idle.pop().close()

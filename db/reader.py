@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, or_, select
 
-from db.glance import Glance, stored_vectors
+from db.glance import Glance
 from db.records import (
     Failure,
     Generation,
@@ -145,7 +145,7 @@ class Reader:
             query.order_by(VectorRow.id), execution_options={"yield_per": chunk}
         )
         for rows in result.partitions():
-            yield stored_vectors(*zip(*rows, strict=True), dim=self.encoder.dim)
+            yield self._stored(rows)
 
     def count_vectors(self) -> int:
         """How many live vectors there are."""
@@ -213,9 +213,23 @@ class Reader:
     def _live(self) -> tuple[Any, ...]:
         return (VectorRow.encoder_id == self.encoder.id, VectorRow.removed_seq.is_(None))
 
+    def _stored(self, rows: Sequence[Any]) -> StoredVectors:
+        dim = self.encoder.dim
+        # A vector of another length is damage, which `check` finds as it finds NaN.
+        data = [row.data if len(row.data) == 2 * dim else _damaged(dim) for row in rows]
+        return StoredVectors(
+            ids=np.array([row.id for row in rows], dtype=np.int64),
+            item_ids=np.array([row.item_id for row in rows], dtype=np.int64),
+            data=np.frombuffer(b"".join(data), dtype="<f2").reshape(len(rows), dim),
+        )
+
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     return (values[start : start + _FETCH] for start in range(0, len(values), _FETCH))
+
+
+def _damaged(dim: int) -> bytes:
+    return np.full(dim, np.nan, dtype="<f2").tobytes()
 
 
 def _item(row: Any) -> Item:

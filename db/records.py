@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,21 +82,24 @@ class StoredVectors:
     data: NDArray[np.float16]
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Vectors that may be the nearest ones, and what the items they belong to show.
+class Candidate(NamedTuple):
+    """A vector that may be among the nearest, and what the item it belongs to shows.
 
     Attributes:
-        vectors: The vectors.
-        labels: Each one's label.
-        paths: Where each one's image was read.
-        metadata: Each one's metadata, as JSON: few of them are ever looked at.
+        vector_id: Its number.
+        item_id: The item's number.
+        data: float16, little-endian, as stored.
+        label: The item's label.
+        path: Where the item's image was read.
+        metadata: The item's metadata as JSON: of most candidates it is never looked at.
     """
 
-    vectors: StoredVectors
-    labels: list[str | None]
-    paths: list[str]
-    metadata: list[str]
+    vector_id: int
+    item_id: int
+    data: bytes
+    label: str | None
+    path: str
+    metadata: str
 
 
 @dataclass(frozen=True)

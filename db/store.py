@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Engine, insert, text
 
 from db import migrate
-from db.engine import connect, driver_snapshot, transaction
+from db.engine import connect, transaction
 from db.errors import StoreError
-from db.glance import Glance
+from db.glance import Glance, Glances
 from db.reader import Reader
 from db.schema import EncoderRow, GalleryRow
 from db.writer import Writer, now
@@ -23,6 +23,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._glances = Glances(engine)
 
     @classmethod
     def create(
@@ -78,11 +79,9 @@ class Store:
         with transaction(self._engine, "read") as connection:
             yield Reader(connection)
 
-    @contextmanager
-    def glance(self) -> Iterator[Glance]:
+    def glance(self) -> AbstractContextManager[Glance]:
         """Open a snapshot for the questions of a query, as quickly as can be."""
-        with driver_snapshot(self._engine) as connection:
-            yield Glance(connection)
+        return self._glances.take()
 
     @contextmanager
     def write(self) -> Iterator[Writer]:
@@ -98,4 +97,5 @@ class Store:
 
     def close(self) -> None:
         """Close all connections; the last one to go folds the write-ahead log into the file."""
+        self._glances.close()
         self._engine.dispose()

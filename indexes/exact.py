@@ -13,9 +13,12 @@ more than `_SURE` steps with a probability below 1e-15.
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -31,6 +34,8 @@ _MANY_QUERIES = 8
 _BLOCK = 4096
 # The share of dead rows from which on the rows are rewritten without them.
 _DEAD_SHARE = 0.25
+# Bytes of codes up to which waking another core takes longer than it saves.
+_ONE_CORE = 32_000_000
 # Codes run from -127 to 127; FAISS stores them with 128 added.
 _STEPS, _ZERO = 127, 128
 # sqrt(ln(2 / 1e-15) / 2)
@@ -48,6 +53,7 @@ class ExactIndex:
         self._flat = _new_flat(dim)
         self._ids = np.empty(0, dtype=np.int64)
         self._alive = np.empty(0, dtype=bool)
+        self._count = 0
         self._gone: set[int] = set()
         # Coordinates up to this size have codes of their own; larger ones are cut.
         self._limit = 0.0
@@ -59,7 +65,7 @@ class ExactIndex:
         return int(self._flat.d)
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self._alive))
+        return self._count
 
     def apply(self, changes: Changes) -> None:
         """Take changes in. A removal counts even when it arrives before its addition."""
@@ -73,6 +79,7 @@ class ExactIndex:
                 self._flat.add_sa_codes(codes)
             self._ids = np.concatenate([self._ids, changes.added_ids[new]])
         self._alive = ~np.isin(self._ids, np.fromiter(self._gone, np.int64, len(self._gone)))
+        self._count = int(np.count_nonzero(self._alive))
         if len(self) < len(self._ids) * (1 - _DEAD_SHARE):
             self._drop_dead_rows()
 
@@ -89,19 +96,24 @@ class ExactIndex:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         rows = self._alive if allow is None else self._alive & np.isin(self._ids, allow)
-        found = min(k, int(np.count_nonzero(rows)))
+        count = len(self) if allow is None else int(np.count_nonzero(rows))
+        found = min(k, count)
         if not found or not len(queries):
             return Hits.empty(len(queries), k)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if len(queries) >= _MANY_QUERIES:
             similarities, positions, error = *self._search_blocks(queries, found, rows), 0.0
         else:
-            similarities, positions, error = self._scan(queries, found, rows)
-        hits = Hits.empty(len(queries), k, error=self._error + error + _SUMMING)
-        hits.ids[:, :found] = self._ids[positions]
+            some = rows if count < len(rows) else None
+            similarities, positions, error = self._scan(queries, found, some)
         # Rounding can carry a product of unit vectors past 1.
-        similarities *= self._limit / _STEPS
-        hits.distances[:, :found] = np.clip(1 - similarities, 0, 2)
+        distances = np.clip(1 - similarities * (self._limit / _STEPS), 0, 2)
+        error += self._error + _SUMMING
+        if found == k:
+            return Hits(self._ids[positions], distances, error)
+        hits = Hits.empty(len(queries), k, error=error)
+        hits.ids[:, :found] = self._ids[positions]
+        hits.distances[:, :found] = distances
         return hits
 
     def close(self) -> None:
@@ -165,7 +177,7 @@ class ExactIndex:
             raise IndexFileError(f"{source} is no index file of ours: {problem}") from problem
         index = cls(codes.shape[1])
         index._flat.add_sa_codes(codes)
-        index._ids, index._alive = ids, np.ones(len(ids), dtype=bool)
+        index._ids, index._alive, index._count = ids, np.ones(len(ids), dtype=bool), len(ids)
         index._limit, index._error = limit, _bound(limit, index.dim)
         return index
 
@@ -184,34 +196,48 @@ class ExactIndex:
         self._error += _bound(self._limit, self.dim)
 
     def _scan(
-        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.bool_]
+        self, queries: NDArray[np.float32], k: int, rows: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
-        import faiss
-
         # FAISS multiplies codes with whole numbers only, and would cut the fractions off.
         limit = _largest(queries) or 1.0
         scale = _STEPS / limit
         steps = _dithered(queries * scale)
-        parameters = None
-        if not rows.all():
-            bits = np.packbits(rows, bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))
-        # A thread without a query of its own would only spin, against the encoder's threads on the
-        # same cores. The setting is the calling thread's own.
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(min(threads, len(queries)))
-        try:
-            similarities, positions = self._flat.search(steps, k, params=parameters)
-        finally:
-            faiss.omp_set_num_threads(threads)
+        if rows is None and self._flat.ntotal * self.dim < _ONE_CORE:
+            similarities, positions = _search_alone(self._flat, steps, k, None)
+        else:
+            similarities, positions = self._scan_together(steps, k, rows)
         # A code can be a little longer than the unit vector it stands for.
         return similarities / scale, positions, _bound(limit, self.dim) * (1 + self._error)
+
+    def _scan_together(
+        self, steps: NDArray[np.float32], k: int, rows: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Scan the rows by all cores, each a range of them."""
+        bounds = np.linspace(0, self._flat.ntotal, (os.cpu_count() or 1) + 1, dtype=np.int64)
+        wanted = np.ones(self._flat.ntotal, dtype=bool) if rows is None else rows
+        parts = []
+        for start, end in pairwise(bounds.tolist()):
+            mine = np.zeros_like(wanted)
+            mine[start:end] = wanted[start:end]
+            parts.append(np.packbits(mine, bitorder="little"))
+        others = [_pool().submit(_search_alone, self._flat, steps, k, part) for part in parts[1:]]
+        found = [_search_alone(self._flat, steps, k, parts[0])]
+        found += [other.result() for other in others]
+        similarities = np.concatenate([one for one, _ in found], axis=1)
+        positions = np.concatenate([one for _, one in found], axis=1)
+        similarities[positions < 0] = -np.inf  # a range with fewer than k
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        return (
+            np.take_along_axis(similarities, order, axis=1),
+            np.take_along_axis(positions, order, axis=1),
+        )
 
     def _search_blocks(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         import faiss
 
+        faiss.omp_set_num_threads(_threads())
         heap = faiss.ResultHeap(len(queries), k, keep_max=True)
         block = np.empty((_BLOCK, self.dim), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK):
@@ -239,6 +265,36 @@ class ExactIndex:
 
         codes: NDArray[np.uint8] = faiss.vector_to_array(self._flat.codes)
         return codes.reshape(len(self._ids), self.dim)
+
+
+def _search_alone(
+    flat: Any, steps: NDArray[np.float32], k: int, part: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Search by the calling thread only, the rows of a bitmap or all of them."""
+    import faiss
+
+    # FAISS's own threads would spin idly against the encoder's on the same cores. The setting is
+    # the calling thread's own.
+    _threads()  # asked before it is changed
+    faiss.omp_set_num_threads(1)
+    parameters = None
+    if part is not None:
+        parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(part))
+    similarities, positions = flat.search(steps, k, params=parameters)
+    return similarities, positions
+
+
+@cache
+def _threads() -> int:
+    """How many threads FAISS would use by itself, `OMP_NUM_THREADS` told."""
+    import faiss
+
+    return int(faiss.omp_get_max_threads())
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max((os.cpu_count() or 1) - 1, 1), thread_name_prefix="search")
 
 
 def _new_flat(dim: int) -> Any:

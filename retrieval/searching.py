@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import (
-    Candidates,
+    Candidate,
     Generation,
     Glance,
     Reader,
@@ -32,16 +32,16 @@ from retrieval.identification import NearestItem
 
 _log = logging.getLogger(__name__)
 
-# Candidates asked for beyond k at first: with so many, most answers are proven at once.
-_SPARE = 24
-# Where a nearer item can't be ruled out yet, so many times as many candidates are asked for.
-_DEEPER = 4
+# Candidates whose stored vectors are looked at first, beyond k.
+_SPARE = 8
+# Candidates the index names at first, and how many times as many where those don't suffice.
+_DEPTH, _DEEPER = 40, 4
+# Candidates kept in memory: some 50 MB at 1280 dimensions.
+_KEPT = 16_384
 # A new generation is due when this share of the vectors has come or gone since the last one,
 # and at least so many that reading them one by one takes a noticeable time.
 _STALE_SHARE, _STALE_COUNT = 0.1, 1000
 _ORPHAN_SECONDS = 3600
-# Twice what summing the products of unit vectors in float32 can be off by.
-_ROUGH = 2e-5
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,20 @@ class _Held:
     index: ExactIndex
     encoder: StoredEncoder
     threshold: Threshold | None
+    # Candidates of late, by vector id: queries resemble each other.
+    kept: dict[int, Candidate] = field(default_factory=dict)
+
+    def candidates(self, glance: Glance, ids: list[int]) -> list[Candidate]:
+        """Return what the store holds of these vectors; ids it doesn't know are left out."""
+        missing = [one for one in ids if one not in self.kept]
+        if not missing:
+            return [self.kept[one] for one in ids]
+        fetched = {one.vector_id: one for one in glance.candidates(missing, self.encoder)}
+        found = [one for i in ids if (one := fetched.get(i) or self.kept.get(i))]
+        if len(self.kept) > _KEPT:
+            self.kept.clear()
+        self.kept.update(fetched)
+        return found
 
 
 _NOTHING = _Held(-1, ExactIndex(0), StoredEncoder(-1, "", "", 0), None)
@@ -98,22 +112,29 @@ class Searcher:
 
     def _search(self, glance: Glance, held: _Held, queries: NDArray[np.float32], k: int) -> Found:
         answers: list[list[NearestItem]] = [[] for _ in queries]
-        pending, depth = np.arange(len(queries)), k + _SPARE
-        while len(pending):
+        pending, depth = list(range(len(queries))), max(_DEPTH, 2 * k)
+        while pending:
             with self._lock:
                 count = len(held.index)
                 hits = held.index.search(queries[pending], max(min(depth, count), 1))
-            named = hits.ids[hits.ids >= 0]
-            # One query's candidates are distinct already.
-            named = named if len(pending) == 1 else np.unique(named)
-            found = glance.candidates(named, held.encoder)
-            proven = np.full(len(pending), depth >= count)
+            unproven = []
             for row, place in enumerate(pending):
-                answer = _nearest(queries[place], found, hits.ids[row], k)
-                reach = hits.distances[row, -1] - hits.error
-                proven[row] |= len(answer) == k and answer[-1].distance < reach
-                answers[place] = answer
-            pending, depth = pending[~proven], depth * _DEEPER
+                distances = hits.distances[row]
+                ids: list[int] = hits.ids[row].tolist()
+                # The k-th of the first few tells how far off a nearer one may be reported.
+                few = ids[: k + _SPARE]
+                ranked = _ranked(queries[place], held.candidates(glance, few))
+                reach = ranked[k - 1][0] + hits.error if len(ranked) >= k else np.inf
+                within = int(np.searchsorted(distances, reach, side="right"))
+                if within > len(few):
+                    others = held.candidates(glance, ids[len(few) : within])
+                    ranked = sorted(ranked + _ranked(queries[place], others))
+                answers[place] = [
+                    _item(candidate, distance) for distance, _, candidate in ranked[:k]
+                ]
+                if within == depth < count:
+                    unproven.append(place)
+            pending, depth = unproven, depth * _DEEPER
         return Found(answers, held.threshold)
 
     def write_generation(self) -> bool:
@@ -216,28 +237,26 @@ def exact_distances(query: NDArray[np.float32], stored: NDArray[np.float16]) -> 
     return np.clip(1 - products, 0, 2)
 
 
-def _nearest(
-    query: NDArray[np.float32], found: Candidates, ids: NDArray[np.int64], k: int
-) -> list[NearestItem]:
-    """Order the candidates with these vector ids by their exact distance; return the first k."""
-    rows = np.arange(len(found.vectors.ids))
-    if len(rows) > len(ids):  # some are the candidates of other queries
-        rows = np.flatnonzero(np.isin(found.vectors.ids, ids))
-    if len(rows) > k:  # few are left for the slow conversion to float64
-        rough = np.maximum(1 - found.vectors.data[rows].astype(np.float32) @ query, 0)
-        rows = rows[rough <= np.partition(rough, k - 1)[k - 1] + _ROUGH]
-    item_ids = found.vectors.item_ids[rows]
-    distances = exact_distances(query, found.vectors.data[rows])
-    return [
-        NearestItem(
-            int(item_ids[place]),
-            found.labels[rows[place]],
-            float(distances[place]),
-            found.paths[rows[place]],
-            json.loads(found.metadata[rows[place]]),
-        )
-        for place in np.lexsort((item_ids, distances))[:k]
-    ]
+def _ranked(
+    query: NDArray[np.float32], candidates: list[Candidate]
+) -> list[tuple[float, int, Candidate]]:
+    """Order candidates by their exact distance, ties by item, which comes second."""
+    if not candidates:
+        return []
+    data = np.frombuffer(b"".join([one.data for one in candidates]), dtype="<f2")
+    distances = exact_distances(query, data.reshape(len(candidates), -1)).tolist()
+    item_ids = [one.item_id for one in candidates]
+    return sorted(zip(distances, item_ids, candidates, strict=True))
+
+
+def _item(candidate: Candidate, distance: float) -> NearestItem:
+    return NearestItem(
+        candidate.item_id,
+        candidate.label,
+        distance,
+        candidate.path,
+        json.loads(candidate.metadata) if candidate.metadata != "{}" else {},
+    )
 
 
 def _largest(vectors: NDArray[np.float16]) -> float:

@@ -159,21 +159,20 @@ def test_candidates_are_only_live_ones(store: Store) -> None:
     with store.write() as tx:
         tx.remove_items(ids[:1])
     with store.read() as tx:
-        found = tx.glance.candidates(np.array([1, 2, 99]), tx.encoder)
-        assert found.vectors.item_ids.tolist() == ids[1:]
-        assert (found.labels, found.paths, found.metadata) == (["tea"], ["/photos/bb.jpg"], ["{}"])
-        assert tx.glance.candidates(
-            np.array([], dtype=np.int64), tx.encoder
-        ).vectors.data.shape == (0, DIM)
+        (found,) = tx.glance.candidates([1, 2, 99], tx.encoder)
+        assert (found.vector_id, found.item_id) == (2, ids[1])
+        assert (found.label, found.path, found.metadata) == ("tea", "/photos/bb.jpg", "{}")
+        assert found.data == vector(2).astype("<f2").tobytes()
+        assert tx.glance.candidates([], tx.encoder) == []
         assert tx.count_vectors() == 1
 
 
 def test_more_can_be_asked_for_than_a_statement_takes(store: Store) -> None:
     ids = add(store, "a", "bb")
     with store.read() as tx:
-        many = np.arange(1, 40_000)
-        assert tx.glance.candidates(many, tx.encoder).vectors.item_ids.tolist() == ids
-        assert len(tx.stored_contents([str(n) for n in many.tolist()])) == 0
+        many = list(range(1, 40_000))
+        assert [one.item_id for one in tx.glance.candidates(many, tx.encoder)] == ids
+        assert len(tx.stored_contents([str(n) for n in many])) == 0
 
 
 def test_content_prefixes_are_sorted(store: Store) -> None:

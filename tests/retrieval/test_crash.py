@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -83,3 +84,45 @@ def test_killed_at_random_moments(
                 assert {one.path for one in answers} == held
     assert path.exists()
     assert acknowledged > KILLS_A_ROUND
+
+
+@pytest.mark.slow
+def test_interrupted_ten_times_a_build_ends_like_any_other(
+    tmp_path: Path, tiny_encoder: Path, draw_photo: Callable[..., Image.Image]
+) -> None:
+    photos = tmp_path / "photos"
+    for number in range(400):
+        place = photos / f"{number % 7}"
+        place.mkdir(parents=True, exist_ok=True)
+        draw_photo("red", number, size=(640, 480)).save(place / f"{number}.png")
+
+    def contents(gallery: Path) -> tuple[list[tuple[object, ...]], np.ndarray]:
+        with Gallery.open(gallery) as opened:
+            assert opened.check().clean
+            items = sorted(opened.items(), key=lambda item: item.path)
+            queries = np.stack([opened.embed(item.path) for item in items[::40]])
+            nearest = opened.nearest(queries, 3)
+        shown = [(item.path, item.label, item.content_hash, item.width) for item in items]
+        return shown, np.array([[one.distance for one in answer] for answer in nearest])
+
+    def build(gallery: str) -> list[str]:
+        arguments = ["build-index", str(photos), "-g", str(tmp_path / gallery)]
+        script = "from retrieval.cli import main; main()"
+        return [sys.executable, "-c", script, *arguments, "--encoder", str(tiny_encoder)]
+
+    assert subprocess.run(build("whole"), check=False, capture_output=True).returncode == 0
+    choose, told = random.Random(0), []
+    for _ in range(10):
+        process = subprocess.Popen(
+            build("stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        time.sleep(choose.uniform(0.6, 1.6))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+        told.append("goes on from there" in said)
+    assert any(told)
+    assert subprocess.run(build("stopped"), check=False, capture_output=True).returncode == 0
+    whole, distances = contents(tmp_path / "whole")
+    stopped, same = contents(tmp_path / "stopped")
+    assert stopped == whole
+    np.testing.assert_allclose(same, distances, atol=1e-4)

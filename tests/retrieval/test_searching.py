@@ -172,16 +172,16 @@ def test_answers_are_proven_where_codes_cannot_tell_items_apart(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with store.write() as tx:
         tx.add_items([item(f"/{n}") for n in range(300)], vectors)
-    monkeypatch.setattr(searching, "_SPARE", 2)
+    monkeypatch.setattr(searching, "_DEPTH", 8)
     searcher = Searcher(store, tmp_path / "index")
     queries = np.repeat(centre, n_queries, axis=0)
     for answer in searcher.search(queries, 3).items:
         assert [(one.id, one.distance) for one in answer] == brute_force(store, centre[0], 3)
-    first = searcher._held.index.search(queries, 3 + searching._SPARE).ids[0]
+    first = searcher._held.index.search(queries, 8).ids[0].tolist()
     with store.read() as tx:
-        named = tx.glance.candidates(first, tx.encoder).vectors.item_ids
-        right = {item_id for item_id, _ in brute_force(store, centre[0], 3)}
-    assert right - set(named.tolist()), "the first candidates held the answer: this shows nothing"
+        named = {one.item_id for one in tx.glance.candidates(first, tx.encoder)}
+    right = {item_id for item_id, _ in brute_force(store, centre[0], 3)}
+    assert right - named, "the first candidates held the answer: this shows nothing"
 
 
 def test_exact_distances_do_not_depend_on_the_batch() -> None:

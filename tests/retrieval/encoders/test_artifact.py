@@ -139,11 +139,11 @@ def test_what_is_described_can_be_loaded(artifact: Artifact) -> None:
     assert isinstance(hash(loaded.spec.preprocessing), int)
 
 
-def test_what_a_runtime_compiled_belongs_to_the_artifact(tiny_encoder: Path) -> None:
+def test_a_runtime_s_network_belongs_to_the_artifact(tiny_encoder: Path) -> None:
     written = {
         path.relative_to(tiny_encoder).as_posix()
         for path in tiny_encoder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.suffix != ".blob"  # what this machine compiled is derived
     }
     made = Artifact.load(tiny_encoder)
     assert written == {DESCRIPTION, *made.checksums}
