@@ -94,7 +94,7 @@ def test_interrupted_ten_times_a_build_ends_like_any_other(
     for number in range(400):
         place = photos / f"{number % 7}"
         place.mkdir(parents=True, exist_ok=True)
-        draw_photo("red", number, size=(640, 480)).save(place / f"{number}.png")
+        draw_photo("red", number, size=(960, 720)).save(place / f"{number}.png")
 
     def contents(gallery: Path) -> tuple[list[tuple[object, ...]], np.ndarray]:
         with Gallery.open(gallery) as opened:
@@ -116,7 +116,10 @@ def test_interrupted_ten_times_a_build_ends_like_any_other(
         process = subprocess.Popen(
             build("stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        time.sleep(choose.uniform(0.6, 1.6))
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "stopped" / "gallery.db").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(choose.uniform(0, 1.2))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
         told.append("goes on from there" in said)
