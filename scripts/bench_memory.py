@@ -62,6 +62,8 @@ def interrupted(arguments: list[object], times: int, seconds: float) -> int:
     Returns:
         How many of the interruptions found it at work.
     """
+    # A shell's background job ignores interruptions, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     choose, met = random.Random(0), 0
     command = [Path(sys.executable).with_name("lookalike"), *map(str, arguments)]
     for _ in range(times):
