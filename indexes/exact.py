@@ -107,7 +107,8 @@ class ExactIndex:
             some = rows if count < len(rows) else None
             similarities, positions, error = self._scan(queries, found, some)
         # Rounding can carry a product of unit vectors past 1.
-        distances = np.clip(1 - similarities * (self._limit / _STEPS), 0, 2)
+        distances = 1 - similarities * np.float32(self._limit / _STEPS)
+        np.minimum(np.maximum(distances, 0, out=distances), 2, out=distances)
         error += self._error + _SUMMING
         if found == k:
             return Hits(self._ids[positions], distances, error)
@@ -207,7 +208,11 @@ class ExactIndex:
         else:
             similarities, positions = self._scan_together(steps, k, rows)
         # A code can be a little longer than the unit vector it stands for.
-        return similarities / scale, positions, _bound(limit, self.dim) * (1 + self._error)
+        return (
+            similarities / np.float32(scale),
+            positions,
+            _bound(limit, self.dim) * (1 + self._error),
+        )
 
     def _scan_together(
         self, steps: NDArray[np.float32], k: int, rows: NDArray[np.bool_] | None
@@ -319,7 +324,7 @@ def _encode(vectors: NDArray[Any], limit: float) -> NDArray[np.uint8]:
 def _dithered(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round each value down or up, up the more likely the nearer it is to that."""
     rounded: NDArray[np.float32] = np.floor(values + _dice(values.shape[1]))
-    return np.clip(rounded, -_STEPS, _STEPS, out=rounded)
+    return np.minimum(np.maximum(rounded, -_STEPS, out=rounded), _STEPS, out=rounded)
 
 
 @cache
