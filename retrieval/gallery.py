@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Failure, Item, Store, Threshold
-from retrieval.building import Builder, BuildReport, Progress
-from retrieval.calibration import tune_first_threshold
+from retrieval.building import BuildReport, Progress
+from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
 from retrieval.embedding import (
     Embedded,
@@ -28,16 +28,13 @@ from retrieval.embedding import (
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, evaluate
+from retrieval.filling import add_paths, sync_folder
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
 from retrieval.identification import Identification, NearestItem, identify
 from retrieval.searching import Found, Searcher
 from retrieval.sources import (
-    Label,
     Source,
     absolute,
-    find_photos,
-    label_source,
-    parent_name,
 )
 
 DEFAULT_ENCODER = "efficientnet_lite0"
@@ -194,23 +191,17 @@ class Gallery:
         Raises:
             LookalikeError: The folder or the CSV can't be read.
         """
-        top = Path(folder)
-        with self._store.read() as tx:
-            settings = tx.settings()
-        labels = labels or settings.get("labels", "folder")
-        label_of = label_source(labels, top)
-        sources = [Source(path, label_of(path)) for path in self._outside(find_photos(top))]
-        if labels not in ("folder", "none"):
-            labels = str(absolute(Path(labels)))
-        if labels != settings.get("labels"):
-            with self._store.write() as writer:
-                writer.set_settings(settings | {"labels": labels})
-        builder = Builder(
-            self._store, self.encoder, allow_duplicates=allow_duplicates, progress=progress
+        report = sync_folder(
+            self._store,
+            self.encoder,
+            Path(folder),
+            outside=self.path,
+            labels=labels,
+            prune=prune,
+            allow_duplicates=allow_duplicates,
+            progress=progress,
         )
-        builder.run(sources)
-        builder.settle_gone(top, sources, prune=prune)
-        return self._settle(builder.report, only_if_stale=False)
+        return self._settle(report, only_if_stale=False)
 
     def add(
         self,
@@ -229,24 +220,16 @@ class Gallery:
             allow_duplicates: Store photos whose bytes are stored already.
             progress: Told how many photos of how many are done.
         """
-        said = None if label is None else Label(label)
-        sources: dict[Path, Source] = {}
-        for path in map(Path, paths):
-            if path.is_dir():
-                for found in self._outside(find_photos(path)):
-                    sources[found] = Source(found, said or parent_name(found))
-            else:
-                sources[absolute(path)] = Source(absolute(path), said)
-        builder = Builder(
-            self._store, self.encoder, allow_duplicates=allow_duplicates, progress=progress
+        report = add_paths(
+            self._store,
+            self.encoder,
+            map(Path, paths),
+            outside=self.path,
+            label=label,
+            allow_duplicates=allow_duplicates,
+            progress=progress,
         )
-        builder.run(list(sources.values()))
-        return self._settle(builder.report, only_if_stale=True)
-
-    def _outside(self, paths: Iterator[Path]) -> Iterator[Path]:
-        """Leave out what lies in the gallery's own folder."""
-        own = self.path.resolve()
-        return (path for path in paths if not path.is_relative_to(own))
+        return self._settle(report, only_if_stale=True)
 
     def _settle(self, report: BuildReport, *, only_if_stale: bool) -> BuildReport:
         if report.touched:
@@ -380,6 +363,47 @@ class Gallery:
         """Return the threshold in force, with where it came from."""
         with self._store.read() as tx:
             return tx.threshold()
+
+    def tune_threshold(
+        self,
+        *,
+        fpir: float = 0.05,
+        strangers: str | os.PathLike[str] | None = None,
+        confidence: float | None = None,
+    ) -> Threshold:
+        """Tune the threshold so that few strangers pass, and put it in force.
+
+        A photo of a label never seen is accepted with probability `fpir` at most, averaged over
+        labels and calibrations, whatever the distances' distribution. docs/thresholds.md says what
+        is proven, and for what.
+
+        Args:
+            fpir: The share of strangers that may be accepted, in (0, 1].
+            strangers: Photos of labels the gallery lacks: a folder (labels are the parent folders'
+                names) or a CSV `path,label`. `None` takes the gallery's own, each label left out in
+                turn.
+            confidence: With strangers: keep within `fpir` for this very threshold, with this
+                probability over the strangers supplied.
+
+        Raises:
+            NotEnoughLabels: There are too few labels for the promise; the text says how many it
+                takes.
+            LookalikeError: The strangers can't be used.
+        """
+        if not 0 < fpir <= 1:
+            raise GalleryError(f"fpir is {fpir}: say a share above 0 and at most 1.")
+        if confidence is not None and not (0 < confidence < 1 and fpir < 1):
+            raise GalleryError(
+                f"fpir is {fpir} and confidence {confidence}: both must lie between 0 and 1."
+            )
+        return tune_threshold(
+            self._store,
+            self._searcher,
+            lambda: self.encoder,
+            target=fpir,
+            strangers=Path(strangers) if strangers is not None else None,
+            confidence=confidence,
+        )
 
     # Looking after
 

@@ -11,6 +11,7 @@ from retrieval.cli.changing import relabel, remove
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
 from retrieval.cli.trying import demo
+from retrieval.cli.tuning import tune_threshold
 
 
 class _Mistake(click.ClickException):
@@ -61,6 +62,7 @@ for command in (
     info,
     check,
     evaluate,
+    tune_threshold,
     demo,
 ):
     main.add_command(command)

@@ -68,7 +68,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Judge a gallery; see `Gallery.evaluate`."""
-    sources = _queries(queries)
+    sources = query_sources(queries)
     with store.read() as tx:
         gallery = gallery_vectors(tx)
         stored = tx.threshold()
@@ -121,7 +121,12 @@ def evaluate(
     )
 
 
-def _queries(queries: Path) -> list[Source]:
+def query_sources(queries: Path) -> list[Source]:
+    """List the photos of a folder, labelled by their parents' names, or of a CSV `path,label`.
+
+    Raises:
+        LookalikeError: There are none, or the CSV can't be read.
+    """
     if queries.is_dir():
         sources = [Source(path, parent_name(path)) for path in find_photos(queries)]
     else:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retrieval.errors import LookalikeError
-from retrieval.evaluation.metrics import detection_and_identification
 
 
 class NotEnoughSearches(LookalikeError, ValueError):  # noqa: N818 - it names a state, not a fault
@@ -28,16 +27,12 @@ class TunedThreshold:
             comparison in either precision decides alike.
         objective: What was asked for, such as `fpir=0.05`.
         fpir: FPIR on the tuning searches.
-        dir: DIR on the tuning searches; None without mated ones.
-        n_mated: Mated tuning searches.
         n_non_mated: Non-mated tuning searches.
     """
 
     value: float
     objective: str
     fpir: float
-    dir: float | None
-    n_mated: int
     n_non_mated: int
 
 
@@ -79,21 +74,15 @@ def candidate_thresholds(distances: ArrayLike) -> NDArray[np.float64]:
     )
 
 
-def tune_fpir(
-    non_mated_nearest: ArrayLike, target: float, *, mated: tuple[ArrayLike, ArrayLike] | None = None
-) -> TunedThreshold:
+def tune_fpir(non_mated_nearest: ArrayLike, target: float) -> TunedThreshold:
     """Find the largest threshold that keeps FPIR within the target on these searches.
 
     FPIR(τ) = #{non-mated searches with an item below τ} / #{non-mated searches} (ISO/IEC 19795-1).
-    Candidates come from the non-mated searches alone: the mated ones never move the threshold,
-    they only tell what it costs.
 
     Args:
         non_mated_nearest: float32 (n,), distance of each non-mated search's nearest item; +inf
             where nothing was eligible.
         target: The largest FPIR allowed, in (0, 1].
-        mated: What DIR is measured on: of each search the distance of its nearest mate and of its
-            nearest non-mate, float32 (m,) each; searches without a mate (+inf) are ignored.
 
     Raises:
         ValueError: If the target is outside (0, 1] or a distance is NaN.
@@ -121,12 +110,4 @@ def tune_fpir(
     fpir = np.searchsorted(nearest.astype(np.float64), candidates, side="left") / n
     best = np.flatnonzero(fpir <= target)[-1]
     value = float(candidates[best])
-    found = None if mated is None else detection_and_identification(*mated, value)
-    return TunedThreshold(
-        value=value,
-        objective=f"fpir={target}",
-        fpir=float(fpir[best]),
-        dir=found.value if found else None,
-        n_mated=found.n if found else 0,
-        n_non_mated=n,
-    )
+    return TunedThreshold(value, f"fpir={target}", float(fpir[best]), n)

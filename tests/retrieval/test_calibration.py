@@ -10,8 +10,12 @@ import pytest
 
 from db import NewItem, Store
 from retrieval import calibration
-from retrieval.calibration import leave_labels_out, tune, tune_first_threshold
-from retrieval.evaluation.tuning import TunedThreshold
+from retrieval.calibration import (
+    Tuned,
+    leave_labels_out,
+    tune_first_threshold,
+    tune_on_gallery,
+)
 
 DIM = 12
 
@@ -64,28 +68,45 @@ def fill(store: Store, seed: int, labels: int, each: int) -> None:
         tx.add_items(items, vectors.astype(np.float32))
 
 
-def tuned_on(store: Store, seed: int, labels: int, each: int) -> TunedThreshold | None:
+def tuned_on(store: Store, seed: int, labels: int, each: int) -> Tuned | None:
     fill(store, seed, labels, each)
     with store.read() as tx:
-        return tune(leave_labels_out(tx))
+        return tune_on_gallery(leave_labels_out(tx), 0.05)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_as_many_strangers_pass_as_allowed_and_no_more(store: Store, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_the_promise_is_kept_where_there_are_labels_enough(store: Store, seed: int) -> None:
+    tuned = tuned_on(store, seed, 30, 4)
+    assert tuned is not None
+    nearest = stranger_distances(*clustered(seed, 30, 4))
+    shares = [sum(d < tuned.value for d in nearest[4 * k : 4 * k + 4]) / 4 for k in range(30)]
+    assert tuned.details["promised"]
+    assert tuned.details["fpir"] == pytest.approx(sum(shares) / 30)
+    assert (sum(shares) + 1) / 31 <= 0.05
+    # One group of equal distances more would break it.
+    next_one = min(d for d in nearest if d >= tuned.value)
+    shares = [sum(d <= next_one for d in nearest[4 * k : 4 * k + 4]) / 4 for k in range(30)]
+    assert (sum(shares) + 1) / 31 > 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_few_labels_as_many_pass_as_allowed_and_no_more(store: Store, seed: int) -> None:
     tuned = tuned_on(store, seed, 10, 8)
     assert tuned is not None
+    assert not tuned.details["promised"]
     nearest = sorted(stranger_distances(*clustered(seed, 10, 8)))
     accepted = sum(distance < tuned.value for distance in nearest)
     assert accepted == 4  # of 80, one in twenty
     assert nearest[3] < tuned.value < nearest[4]
-    assert (tuned.fpir, tuned.n_mated, tuned.n_non_mated) == (0.05, 80, 80)
+    counts = [tuned.details[name] for name in ("fpir", "n_mated", "n_non_mated")]
+    assert counts == [0.05, 80, 80]
 
 
 def test_an_item_is_never_its_own_stranger_or_mate(store: Store) -> None:
-    tuned = tuned_on(store, 0, 45, 1)  # the two nearest of them are 4 %
+    tuned = tuned_on(store, 0, 65, 1)
     assert tuned is not None
     assert tuned.value > 0
-    assert (tuned.n_mated, tuned.dir) == (0, None)
+    assert (tuned.details["n_mated"], tuned.details["dir"]) == (0, None)
 
 
 def test_too_few_searches_give_no_threshold(store: Store) -> None:
@@ -113,15 +134,24 @@ def test_left_out_labels_are_found_as_by_hand(
         assert left_out.nearest_non_mate[i] == pytest.approx(min(others), abs=1e-6)
 
 
-def test_a_large_gallery_is_sampled_and_the_sample_is_always_the_same(
+def test_a_large_gallery_is_sampled_from_every_label_and_always_the_same(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "_SEARCHES", 100)
-    tuned = tuned_on(store, 0, 60, 5)
-    assert tuned is not None
-    assert tuned.n_non_mated == 100
+    monkeypatch.setattr(calibration, "_SEARCHES", 130)
+    fill(store, 0, 60, 5)
+    fill(store, 1, 1, 200)
     with store.read() as tx:
-        assert tuned == tune(leave_labels_out(tx))
+        left_out, again = leave_labels_out(tx), leave_labels_out(tx)
+    np.testing.assert_array_equal(left_out.nearest_non_mate, again.nearest_non_mate)
+    counts = np.bincount(left_out.identities)
+    assert len(left_out.identities) == 130
+    assert len(counts) == 61
+    assert set(counts) == {2, 3}
+
+
+def test_an_empty_gallery_leaves_nothing_out(store: Store) -> None:
+    with store.read() as tx:
+        assert len(leave_labels_out(tx).identities) == 0
 
 
 def test_a_threshold_set_by_other_means_stays(store: Store) -> None:

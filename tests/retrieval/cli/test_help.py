@@ -25,7 +25,8 @@ def words(text: str) -> str:
 
 
 def test_the_commands_are_those_a_user_is_told_of() -> None:
-    fill, ask = {"build-index", "add", "remove", "relabel"}, {"query", "eval"}
+    fill = {"build-index", "add", "remove", "relabel"}
+    ask = {"query", "eval", "tune-threshold"}
     assert set(COMMANDS) == fill | ask | {"list", "info", "check", "demo"}
 
 

@@ -1,0 +1,64 @@
+"""`tune-threshold`: choosing the distance at which a nearest item becomes a match."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from retrieval.cli import options
+from retrieval.cli.output import percent, to_json
+
+
+@click.command("tune-threshold")
+@options.gallery
+@click.option(
+    "--fpir",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="The share of strangers that may be accepted.",
+)
+@click.option(
+    "--strangers",
+    type=click.Path(path_type=Path),
+    help="Photos of labels the gallery lacks: a folder (labels are the parent folders) or a CSV "
+    "path,label. Without it the gallery's own labels are left out in turn.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="With --strangers: promise it of this very threshold, with this probability.",
+)
+@options.device
+@options.as_json
+def tune_threshold(
+    gallery_path: Path,
+    fpir: float,
+    strangers: Path | None,
+    confidence: float | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Tune the threshold of a gallery so that few strangers pass, and put it in force.
+
+    A photo of a label never seen is accepted with probability --fpir at most, on average over
+    labels (docs/thresholds.md).
+    """
+    from retrieval.gallery import Gallery
+
+    with Gallery.open(gallery_path, device=device) as gallery:
+        tuned = gallery.tune_threshold(fpir=fpir, strangers=strangers, confidence=confidence)
+    if as_json:
+        click.echo(to_json(tuned))
+        return
+    details = tuned.details
+    click.echo(f"threshold {tuned.value:.4f} ({tuned.objective}, tuned on {tuned.source})")
+    click.echo(f"accepts {percent(details['fpir'])} of the strangers it was tuned on, by label")
+    if details["dir"] is not None:
+        click.echo(
+            f"identifies {percent(details['dir'])} of the gallery's own photos by the others of "
+            "their label"
+        )
+    if left_out := details.get("known"):
+        click.echo(f"{left_out} photos of labels that the gallery knows were left out", err=True)

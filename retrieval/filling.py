@@ -1,0 +1,85 @@
+"""From a user's folders and files to the photos a build stores, and what each is labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from db import Store
+from retrieval.building import Builder, BuildReport, Progress
+from retrieval.encoders import Encoder
+from retrieval.sources import (
+    Label,
+    Source,
+    absolute,
+    find_photos,
+    label_source,
+    parent_name,
+)
+
+
+def sync_folder(
+    store: Store,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    outside: Path,
+    labels: str | None,
+    prune: bool,
+    allow_duplicates: bool,
+    progress: Progress | None,
+) -> BuildReport:
+    """Bring a store in line with a folder of photos; see `Gallery.build`.
+
+    Args:
+        store: The gallery's store; remembers `labels` for the next time.
+        encoder: Makes the vectors.
+        folder: Searched with all its subfolders.
+        outside: The gallery's own folder: what lies in it is left out.
+        labels: The label source; `None`: the one remembered, at first `folder`.
+        prune: Also remove the items whose photo is gone.
+        allow_duplicates: Store photos whose bytes are stored already.
+        progress: Told how many photos of how many are done.
+    """
+    with store.read() as tx:
+        settings = tx.settings()
+    labels = labels or settings.get("labels", "folder")
+    label_of = label_source(labels, folder)
+    sources = [Source(path, label_of(path)) for path in _photos(folder, outside)]
+    if labels not in ("folder", "none"):
+        labels = str(absolute(Path(labels)))
+    if labels != settings.get("labels"):
+        with store.write() as writer:
+            writer.set_settings(settings | {"labels": labels})
+    builder = Builder(store, encoder, allow_duplicates=allow_duplicates, progress=progress)
+    builder.run(sources)
+    builder.settle_gone(folder, sources, prune=prune)
+    return builder.report
+
+
+def add_paths(
+    store: Store,
+    encoder: Encoder,
+    paths: Iterable[Path],
+    *,
+    outside: Path,
+    label: str | None,
+    allow_duplicates: bool,
+    progress: Progress | None,
+) -> BuildReport:
+    """Add photos, and folders of photos; see `Gallery.add` and `sync_folder`."""
+    said = None if label is None else Label(label)
+    sources: dict[Path, Source] = {}
+    for path in paths:
+        if path.is_dir():
+            for found in _photos(path, outside):
+                sources[found] = Source(found, said or parent_name(found))
+        else:
+            sources[absolute(path)] = Source(absolute(path), said)
+    builder = Builder(store, encoder, allow_duplicates=allow_duplicates, progress=progress)
+    return builder.run(list(sources.values()))
+
+
+def _photos(folder: Path, outside: Path) -> Iterator[Path]:
+    own = outside.resolve()
+    return (path for path in find_photos(folder) if not path.is_relative_to(own))

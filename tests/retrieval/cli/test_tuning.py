@@ -1,0 +1,112 @@
+"""tune-threshold: what it promises it stores, and what it can't promise it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from PIL import Image
+
+from retrieval import Gallery
+
+Run = Callable[..., Result]
+Ask = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def many(tmp_path: Path, tiny_encoder: Path, draw_photo: Callable[..., Image.Image]) -> Path:
+    """A gallery of 24 labels with three photos each."""
+    photos = tmp_path / "many"
+    for number in range(72):
+        place = photos / f"label-{number % 24}"
+        place.mkdir(parents=True, exist_ok=True)
+        draw_photo(["red", "green", "blue"][number % 3], number).save(place / f"{number}.png")
+    path = tmp_path / "many-gallery"
+    with Gallery.create(path, encoder=str(tiny_encoder)) as gallery:
+        gallery.build(photos)
+    return path
+
+
+@pytest.fixture
+def strangers(tmp_path: Path, draw_photo: Callable[..., Image.Image]) -> Path:
+    """Two photos of each of 60 labels that no gallery here knows."""
+    folder = tmp_path / "strangers"
+    for number in range(120):
+        place = folder / f"stranger-{number % 60}"
+        place.mkdir(parents=True, exist_ok=True)
+        draw_photo("blue", 1000 + number).save(place / f"{number}.png")
+    return folder
+
+
+def test_a_threshold_tuned_on_the_gallery_is_in_force(run: Run, ask_json: Ask, many: Path) -> None:
+    (tuned,) = ask_json("tune-threshold", "-g", many, "--fpir", "0.1")
+    assert (tuned["objective"], tuned["source"]) == ("fpir=0.1", "gallery")
+    assert (24 * tuned["details"]["fpir"] + 1) / 25 <= 0.1
+    (info,) = ask_json("info", "-g", many)
+    assert info["threshold"] == tuned
+    # What a person tuned is not replaced by the next build.
+    run("build-index", many.parent / "many", "-g", many)
+    assert ask_json("info", "-g", many)[0]["threshold"] == tuned
+    said = run("tune-threshold", "-g", many, "--fpir", "0.1").stdout
+    assert "(fpir=0.1, tuned on gallery)" in said
+    assert "by label" in said
+
+
+def test_strangers_supplied_are_what_it_is_tuned_on(
+    ask_json: Ask, many: Path, strangers: Path
+) -> None:
+    (tuned,) = ask_json("tune-threshold", "-g", many, "--strangers", strangers)
+    details = tuned["details"]
+    assert (details["strangers"], details["stranger_labels"]) == (120, 60)
+    assert (60 * details["fpir"] + 1) / 61 <= 0.05
+    with Gallery.open(many) as gallery:
+        answers = gallery.identify_many(sorted(strangers.rglob("*.png")))
+        accepted = [answer.decision == "match" for answer in answers]  # type: ignore[union-attr]
+    assert sum(accepted) / 120 == pytest.approx(details["fpir"])
+
+
+def test_more_confidence_asks_for_a_smaller_threshold(
+    ask_json: Ask, many: Path, strangers: Path
+) -> None:
+    (plain,) = ask_json("tune-threshold", "-g", many, "--strangers", strangers)
+    arguments = ("--strangers", strangers, "--confidence", "0.95")
+    (sure,) = ask_json("tune-threshold", "-g", many, *arguments)
+    assert sure["objective"] == "fpir=0.05 confidence=0.95"
+    assert sure["value"] <= plain["value"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fpir", "0.01"], "there are 24 and 99 are needed"),
+        (["--confidence", "0.9"], "--confidence needs --strangers"),
+        (["--strangers", "many"], "no photo of a stranger that can be read: 72 photos, 72 of"),
+        (["--strangers", "nowhere"], "nowhere"),
+        (["--strangers", "strangers", "--fpir", "0.04", "--confidence", "0.95"], "and 74 are"),
+    ],
+)
+def test_what_cannot_be_promised_is_refused_and_nothing_changes(
+    arguments: list[str],
+    said: str,
+    run: Run,
+    ask_json: Ask,
+    many: Path,
+    strangers: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(many.parent)
+    (before,) = ask_json("info", "-g", many)
+    result = run("tune-threshold", "-g", many, *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert ask_json("info", "-g", many)[0] == before
+
+
+def test_an_empty_gallery_can_not_be_tuned(run: Run, tmp_path: Path, tiny_encoder: Path) -> None:
+    Gallery.create(tmp_path / "empty", encoder=str(tiny_encoder)).close()
+    result = run("tune-threshold", "-g", tmp_path / "empty")
+    assert result.exit_code == 2
+    assert "holds no items to tune on" in result.stderr
