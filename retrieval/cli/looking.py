@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from retrieval.cli import options
-from retrieval.cli.output import plural, print_table, to_json
+from retrieval.cli.output import percent, plural, print_table, to_json
+
+_GROWTH = 10
 
 
 @click.command("list")
@@ -72,11 +76,8 @@ def info(gallery_path: Path, as_json: bool) -> None:
             f"threshold  {tuned.value:.4f}, tuned for {tuned.objective} on {tuned.source} "
             f"at {tuned.created_at:%Y-%m-%d %H:%M} UTC"
         )
-        details = ", ".join(
-            f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in tuned.details.items()
-        )
-        click.echo(f"           measured there: {details}")
+        for line in _measured(tuned.details):
+            click.echo(f"           {line}")
     click.echo(f"on disk    {found.size / 1e6:.1f} MB, {plural(found.seq, 'write')} so far")
 
 
@@ -107,3 +108,20 @@ def check(gallery_path: Path, as_json: bool) -> None:
         click.echo(f"{looked}: {verdict}")
     if not report.clean:
         sys.exit(1)
+
+
+def _measured(details: dict[str, Any]) -> Iterator[str]:
+    """Say what was measured where a threshold was tuned, and what growth will make of it."""
+    from retrieval.evaluation.conformal import forecast
+
+    told = {name: value for name, value in details.items() if not isinstance(value, bool | list)}
+    low_high = details.get("fpir_interval")
+    if low_high:
+        told["fpir"] = f"{details['fpir']:.3f} ({low_high[0]:.3f} to {low_high[1]:.3f})"
+    yield "measured there: " + ", ".join(
+        f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in told.items()
+    )
+    if "fpir" in details:
+        grown = percent(forecast(details["fpir"], _GROWTH))
+        yield f"with {_GROWTH} times the labels FPIR would be {grown} at most, on average"
