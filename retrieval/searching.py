@@ -70,15 +70,15 @@ class _Held:
 
     def candidates(self, glance: Glance, ids: list[int]) -> list[Candidate]:
         """Return what the store holds of these vectors; ids it doesn't know are left out."""
-        missing = [one for one in ids if one not in self.kept]
-        if not missing:
-            return [self.kept[one] for one in ids]
-        fetched = {one.vector_id: one for one in glance.candidates(missing, self.encoder)}
-        found = [one for i in ids if (one := fetched.get(i) or self.kept.get(i))]
-        if len(self.kept) > _KEPT:
-            self.kept.clear()
-        self.kept.update(fetched)
-        return found
+        found = {one: kept for one in ids if (kept := self.kept.get(one))}
+        missing = [one for one in ids if one not in found]
+        if missing:
+            fetched = {one.vector_id: one for one in glance.candidates(missing, self.encoder)}
+            if len(self.kept) > _KEPT:
+                self.kept.clear()
+            self.kept.update(fetched)
+            found |= fetched
+        return [found[one] for one in ids if one in found]
 
 
 _NOTHING = _Held(-1, ExactIndex(0), StoredEncoder(-1, "", "", 0), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,28 @@ def test_answers_are_proven_where_codes_cannot_tell_items_apart(
         named = {one.item_id for one in tx.glance.candidates(first, tx.encoder)}
     right = {item_id for item_id, _ in brute_force(store, centre[0], 3)}
     assert right - named, "the first candidates held the answer: this shows nothing"
+
+
+def test_many_threads_are_answered_while_the_store_changes(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "_KEPT", 20)  # forgotten again and again
+    ids = add(store, 1, 200)
+    searcher = Searcher(store, tmp_path / "index")
+    queries = unit(3, 40)
+
+    def ask(number: int) -> list[tuple[int, float]]:
+        (answer,) = searcher.search(queries[number : number + 1], 3).items
+        return [(one.id, one.distance) for one in answer]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(ask, [*range(40)] * 5)
+        with store.write() as tx:
+            tx.relabel_items(ids, "another")
+        add(store, 4, 20)
+        assert all(len(answer) == 3 for answer in answers)
+        again = list(pool.map(ask, range(40)))
+    assert again == [brute_force(store, query, 3) for query in queries]
 
 
 def test_exact_distances_do_not_depend_on_the_batch() -> None:
