@@ -1,7 +1,7 @@
 """What every query asks of the store: how far it is, and a few vectors with their items.
 
-Plain SQL on a connection of the pool. SQLAlchemy would spend three times as long on these questions
-as SQLite does, and a query feels it.
+Plain SQL on the driver's connections: what SQLAlchemy does around such small questions takes longer
+than SQLite's answers, and a query feels it.
 """
 
 from __future__ import annotations
@@ -55,10 +55,7 @@ class Glance:
 
 
 class Glances:
-    """Read transactions on driver's connections of their own, kept open for the next time.
-
-    What SQLAlchemy does around a transaction takes ten times as long as the transaction.
-    """
+    """Read transactions on driver's connections of their own, kept open for the next time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -86,6 +83,9 @@ class Glances:
         except sqlite3.DatabaseError as error:
             connection.close()
             raise StoreError(sentence(error, self._engine)) from error
+        except BaseException:
+            self._idle.append(connection)
+            raise
         self._idle.append(connection)
 
     def close(self) -> None:

@@ -40,6 +40,8 @@ _ONE_CORE = 32_000_000
 _STEPS, _ZERO = 127, 128
 # sqrt(ln(2 / 1e-15) / 2)
 _SURE = 4.2
+# The throw of dice for queries; codes have 0, 1, …: one more each time they are rounded anew.
+_QUERIES = 2**32
 # What summing the products of unit vectors in float32 can be off by.
 _SUMMING = 1e-5
 
@@ -58,6 +60,7 @@ class ExactIndex:
         # Coordinates up to this size have codes of their own; larger ones are cut.
         self._limit = 0.0
         self._error = 0.0
+        self._widened = 0
 
     @property
     def dim(self) -> int:
@@ -75,7 +78,7 @@ class ExactIndex:
             vectors = np.asarray(changes.added_vectors[new])
             self._make_room(_largest(vectors))
             for start in range(0, len(vectors), _BLOCK):
-                codes = _encode(vectors[start : start + _BLOCK], self._limit)
+                codes = _encode(vectors[start : start + _BLOCK], self._limit, self._widened)
                 self._flat.add_sa_codes(codes)
             self._ids = np.concatenate([self._ids, changes.added_ids[new]])
         self._alive = ~np.isin(self._ids, np.fromiter(self._gone, np.int64, len(self._gone)))
@@ -124,7 +127,7 @@ class ExactIndex:
     @classmethod
     def write(
         cls, file: IO[bytes], dim: int, count: int, chunks: Iterable[Changes], largest: float
-    ) -> int:
+    ) -> None:
         """Write the index over many vectors to a file, holding one chunk of them at a time.
 
         Args:
@@ -133,9 +136,6 @@ class ExactIndex:
             count: How many vectors there will be.
             chunks: What is added, in any number of parts.
             largest: The largest absolute coordinate of all of them.
-
-        Returns:
-            How many vectors were written.
 
         Raises:
             ValueError: There were not `count` of them.
@@ -155,7 +155,6 @@ class ExactIndex:
                     npy.write_array(entry, np.asarray(values), allow_pickle=False)
         if len(joined) != count:
             raise ValueError(f"{len(joined)} vectors came instead of {count}")
-        return count
 
     @classmethod
     def read(cls, file: IO[bytes], source: Path) -> Self:
@@ -193,7 +192,8 @@ class ExactIndex:
         before, self._limit = self._limit, max(largest, 2 * self._limit)
         held = (self._codes().astype(np.float32) - _ZERO) * (before / _STEPS)
         self._flat = _new_flat(self.dim)
-        self._flat.add_sa_codes(_encode(held, self._limit))
+        self._widened += 1  # what is held depends on the dice of before
+        self._flat.add_sa_codes(_encode(held, self._limit, self._widened))
         self._error += _bound(self._limit, self.dim)
 
     def _scan(
@@ -202,17 +202,16 @@ class ExactIndex:
         # FAISS multiplies codes with whole numbers only, and would cut the fractions off.
         limit = _largest(queries) or 1.0
         scale = _STEPS / limit
-        steps = _dithered(queries * scale)
+        steps = _dithered(queries * scale, _QUERIES)
         if rows is None and self._flat.ntotal * self.dim < _ONE_CORE:
             similarities, positions = _search_alone(self._flat, steps, k, None)
         else:
             similarities, positions = self._scan_together(steps, k, rows)
-        # A code can be a little longer than the unit vector it stands for.
-        return (
-            similarities / np.float32(scale),
-            positions,
-            _bound(limit, self.dim) * (1 + self._error),
-        )
+        # A code is longer than its unit vector by a step per coordinate at most, and repeated
+        # rounding at most doubles that.
+        longer = 2 * self._limit / _STEPS * math.sqrt(self.dim)
+        error = _bound(limit, self.dim) * (1 + longer)
+        return similarities / np.float32(scale), positions, error
 
     def _scan_together(
         self, steps: NDArray[np.float32], k: int, rows: NDArray[np.bool_] | None
@@ -316,21 +315,25 @@ def _largest(vectors: NDArray[Any]) -> float:
     return float(np.abs(vectors).max(initial=0))
 
 
-def _encode(vectors: NDArray[Any], limit: float) -> NDArray[np.uint8]:
+def _encode(vectors: NDArray[Any], limit: float, throw: int = 0) -> NDArray[np.uint8]:
     """Round vectors, none of whose coordinates exceeds `limit`, to codes."""
-    return (_dithered(vectors.astype(np.float32) * (_STEPS / limit)) + _ZERO).astype(np.uint8)
+    steps = _dithered(vectors.astype(np.float32) * (_STEPS / limit), throw)
+    return (steps + _ZERO).astype(np.uint8)
 
 
-def _dithered(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _dithered(values: NDArray[np.float32], throw: int) -> NDArray[np.float32]:
     """Round each value down or up, up the more likely the nearer it is to that."""
-    rounded: NDArray[np.float32] = np.floor(values + _dice(values.shape[1]))
+    rounded: NDArray[np.float32] = np.floor(values + _dice(values.shape[1], throw))
     return np.minimum(np.maximum(rounded, -_STEPS, out=rounded), _STEPS, out=rounded)
 
 
 @cache
-def _dice(dim: int) -> NDArray[np.float32]:
-    """Throw a die for each coordinate: independent within a vector is all that Hoeffding asks."""
-    return np.random.default_rng(0).random(dim, dtype=np.float32)
+def _dice(dim: int, throw: int) -> NDArray[np.float32]:
+    """Throw a die for each coordinate: independent within a vector is all that Hoeffding asks.
+
+    Queries have a throw of their own, so that their errors are independent of the codes'.
+    """
+    return np.random.default_rng(throw).random(dim, dtype=np.float32)
 
 
 def _bound(limit: float, dim: int) -> float:

@@ -172,13 +172,13 @@ def leave_labels_out(tx: Reader, *, seed: int = 0) -> LeftOut:
         for item_id, label in tx.item_labels()
     }
     chosen = _choose(identities, seed)
-    drawn = [(part.ids[:0], part.item_ids[:0], part.data[:0]) for part in islice(tx.vectors(), 1)]
-    if not drawn:
-        nothing = np.empty(0, dtype=np.float32)
-        return LeftOut(np.empty(0, dtype=np.int64), nothing, nothing)
+    drawn = []
     for part in tx.vectors():
         within = np.flatnonzero(np.isin(part.item_ids, chosen))
         drawn.append((part.ids[within], part.item_ids[within], part.data[within]))
+    if not drawn:
+        nothing = np.empty(0, dtype=np.float32)
+        return LeftOut(np.empty(0, dtype=np.int64), nothing, nothing)
     query_ids, query_items, queries = (
         np.concatenate(column) for column in zip(*drawn, strict=True)
     )

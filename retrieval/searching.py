@@ -81,16 +81,13 @@ class _Held:
         return [found[one] for one in ids if one in found]
 
 
-_NOTHING = _Held(-1, ExactIndex(0), StoredEncoder(-1, "", "", 0), None)
-
-
 class Searcher:
     """Answers nearest-item questions about a store that others may be changing."""
 
     def __init__(self, store: Store, index_folder: Path) -> None:
         self._store = store
         self._folder = index_folder
-        self._held = _NOTHING
+        self._held: _Held | None = None
         self._lock = Lock()
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
@@ -103,9 +100,11 @@ class Searcher:
             queries: float32, shape `(n, dim)`, L2-normalised.
             k: At least 1.
         """
-        with self._store.glance() as glance:
-            if glance.seq == self._held.seq:
-                return self._search(glance, self._held, queries, k)
+        held = self._held
+        if held is not None:
+            with self._store.glance() as glance:
+                if glance.seq == held.seq:
+                    return self._search(glance, held, queries, k)
         with self._store.read() as tx:
             held = self._up_to_date(tx)
             return self._search(tx.glance, held, queries, k)
@@ -173,14 +172,15 @@ class Searcher:
     def close(self) -> None:
         """Give back the index."""
         with self._lock:
-            self._held.index.close()
-            self._held = _NOTHING
+            if self._held is not None:
+                self._held.index.close()
+            self._held = None
 
     def _up_to_date(self, tx: Reader) -> _Held:
         with self._lock:
             held = self._held
-            if held.seq < tx.seq:
-                if held.seq < 0:
+            if held is None or held.seq < tx.seq:
+                if held is None:
                     index, since = self._open(tx)
                 else:
                     index, since = held.index, held.seq

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +71,14 @@ def test_no_relative_imports_hide_where_a_name_lives(path: Path) -> None:
 def test_heavy_imports_wait_until_they_are_used(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not set(imported(tree.body)) & HEAVY
+
+
+def test_importing_a_gallery_loads_nothing_heavy() -> None:
+    script = "import sys, retrieval.gallery, retrieval.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not set(done.stdout.split()) & HEAVY
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -122,6 +122,8 @@ def _measured(details: dict[str, Any]) -> Iterator[str]:
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in told.items()
     )
+    if not details.get("promised", True):
+        yield "no promise, as there are too few labels: it only holds for these very photos"
     if "fpir" in details:
         grown = percent(forecast(details["fpir"], _GROWTH))
         yield f"with {_GROWTH} times the labels FPIR would be {grown} at most, on average"
