@@ -1,8 +1,7 @@
-"""`query` and `eval`: what a gallery answers, and how well."""
+"""`query`: what a gallery answers."""
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,41 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from retrieval.cli import options
-from retrieval.cli.output import percent, plural, print_table, progress_bar, to_json
+from retrieval.cli.output import print_table, to_json
 
 if TYPE_CHECKING:
     from retrieval.embedding import FailedPhoto
-    from retrieval.evaluation.protocol import Evaluation
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification
-
-
-class _Distance(click.ParamType[float]):
-    """A cosine distance."""
-
-    name = "distance"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            distance = float(value)
-        except ValueError:
-            distance = math.nan
-        if not 0 <= distance <= 2:  # NaN too
-            self.fail(f"{value!r} is no cosine distance: say a number from 0 to 2", param, ctx)
-        return distance
-
-
-class _Distances(click.ParamType[list[float]]):
-    """Cosine distances, parted by commas."""
-
-    name = "distances"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> list[float]:
-        return [_Distance().convert(text, param, ctx) for text in value.split(",")]
 
 
 @click.command()
@@ -56,7 +26,7 @@ class _Distances(click.ParamType[list[float]]):
 )
 @click.option(
     "--threshold",
-    type=_Distance(),
+    type=options.Distance(),
     help="Match below this cosine distance, instead of the gallery's threshold.",
 )
 @options.device
@@ -91,38 +61,6 @@ def query(
                 _print_identification(answer)
     if failed:
         sys.exit(2)
-
-
-@click.command("eval")
-@click.argument("queries", type=click.Path(path_type=Path))
-@options.gallery
-@click.option(
-    "--thresholds",
-    type=_Distances(),
-    default="0.1,0.2,0.3,0.4,0.5",
-    show_default=True,
-    help="Distances to judge the match decision at, beside the gallery's threshold.",
-)
-@options.device
-@options.as_json
-def evaluate(
-    queries: Path, gallery_path: Path, thresholds: list[float], device: str, as_json: bool
-) -> None:
-    """Judge a gallery by QUERIES: a folder (labels are the parent folders) or a CSV path,label.
-
-    A query whose label the gallery lacks is a stranger, and unknown the right answer to it.
-    """
-    from retrieval.gallery import Gallery
-
-    with (
-        Gallery.open(gallery_path, device=device) as gallery,
-        progress_bar("embedding") as progress,
-    ):
-        evaluation = gallery.evaluate(queries, thresholds=thresholds, progress=progress)
-    if as_json:
-        click.echo(to_json(evaluation))
-    else:
-        _print_evaluation(evaluation)
 
 
 def _answers(
@@ -169,32 +107,3 @@ def _print_identification(answer: Identification) -> None:
             ("id", "label", "distance", "path"),
             [(item.id, item.label or "–", item.distance, item.path) for item in answer.items],
         )
-
-
-def _print_evaluation(evaluation: Evaluation) -> None:
-    click.echo(
-        f"{evaluation.n_mated:,} mated queries, "
-        f"{evaluation.n_non_mated:,} non-mated, against {plural(evaluation.items, 'item')} of "
-        f"{plural(evaluation.labels, 'label')}"
-    )
-    if evaluation.failed:
-        click.echo(f"{plural(len(evaluation.failed), 'photo')} could not be read:", err=True)
-        for one in evaluation.failed:
-            click.echo(f"  {one.path}: {one.reason}", err=True)
-    for k, rate in evaluation.recall.items():
-        if rate is not None:
-            click.echo(f"  recall@{k:<3} {rate.value:.3f}  ({rate.count:,} of {rate.n:,})")
-    if evaluation.map_at_r is not None:
-        click.echo(f"  MAP@R      {evaluation.map_at_r:.3f}")
-    click.echo("the match decision at each threshold (* the gallery's):")
-    print_table(
-        ("threshold", "accuracy", "precision", "recall", "F1", "FPIR", "FNIR", "misidentified"),
-        [
-            (
-                f"{rates.threshold:.4f}{'*' if rates.threshold == evaluation.threshold else ' '}",
-                *map(percent, (rates.accuracy, rates.precision, rates.recall)),
-                *map(percent, (rates.f1, rates.fpir, rates.fnir, rates.misidentification)),
-            )
-            for rates in evaluation.decisions
-        ],
-    )

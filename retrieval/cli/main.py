@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from retrieval.cli.asking import evaluate, query
+from retrieval.cli.asking import query
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
 from retrieval.cli.trying import demo

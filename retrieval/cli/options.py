@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
+
+
+class Distance(click.ParamType[float]):
+    """A cosine distance."""
+
+    name = "distance"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; refuse one outside [0, 2]."""
+        try:
+            distance = float(value)
+        except ValueError:
+            distance = math.nan
+        if not 0 <= distance <= 2:  # NaN too
+            self.fail(f"{value!r} is no cosine distance: say a number from 0 to 2", param, ctx)
+        return distance
+
+
+class Distances(click.ParamType[list[float]]):
+    """Cosine distances, parted by commas."""
+
+    name = "distances"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """Return the numbers."""
+        return [Distance().convert(text, param, ctx) for text in value.split(",")]
+
 
 gallery = click.option(
     "-g",
