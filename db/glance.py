@@ -26,6 +26,12 @@ _CANDIDATES = """
     WHERE v.encoder_id = ? AND v.removed_seq IS NULL AND v.id IN ({})
 """
 
+_IDENTITIES = """
+    SELECT v.id, coalesce(i.label, i.id)
+    FROM vectors AS v JOIN items AS i ON i.id = v.item_id
+    WHERE v.id IN ({})
+"""
+
 
 class Glance:
     """One read snapshot, seen through a driver's connection that is in a transaction."""
@@ -51,6 +57,19 @@ class Glance:
             query = _CANDIDATES.format(",".join("?" * len(part)))
             rows = self._connection.execute(query, (encoder.id, *part))
             found += map(Candidate._make, rows)
+        return found
+
+    def identities(self, vector_ids: Sequence[int]) -> dict[int, str | int]:
+        """Return what the items of vectors show: a label, or the number of an item without one.
+
+        Args:
+            vector_ids: Distinct numbers; those of no item are left out.
+        """
+        found: dict[int, str | int] = {}
+        for start in range(0, len(vector_ids), _IDS):
+            part = vector_ids[start : start + _IDS]
+            query = _IDENTITIES.format(",".join("?" * len(part)))
+            found.update(self._connection.execute(query, part))
         return found
 
 

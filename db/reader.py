@@ -177,10 +177,12 @@ class Reader:
             return None
         return Threshold(
             value=row.value,
+            rule=row.rule,
             objective=row.objective,
             source=row.source,
             encoder_fingerprint=self.encoder.fingerprint,
             details=row.details,
+            calibration=row.calibration,
             created_at=row.created_at,
         )
 

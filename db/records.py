@@ -104,22 +104,26 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Threshold:
-    """A stored threshold τ: an item matches iff its distance is below `value`.
+    """A stored threshold τ: a query matches iff its score is below `value`.
 
     Attributes:
-        value: τ, a cosine distance.
+        value: τ.
+        rule: The name of the rule that makes the score.
         objective: What it was tuned for, e.g. `fpir=0.05`.
         source: What it was tuned on, e.g. `gallery`.
         encoder_fingerprint: The encoder whose distances it speaks of.
         details: Measured rates, counts, gallery size.
+        calibration: The scores it was tuned on, in brief, and what they tell.
         created_at: When it was tuned, UTC without zone.
     """
 
     value: float
+    rule: str
     objective: str
     source: str
     encoder_fingerprint: str
     details: dict[str, Any]
+    calibration: dict[str, Any]
     created_at: datetime
 
 

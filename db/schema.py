@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 # Named constraints, so that a later migration can refer to them.
 _NAMING = {
@@ -119,6 +119,8 @@ class ThresholdRow(Base):
     source: Mapped[str]
     details: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(DateTime)
+    rule: Mapped[str] = mapped_column(server_default="nearest")
+    calibration: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
 
 
 class FailureRow(Base):

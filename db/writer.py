@@ -111,16 +111,25 @@ class Writer(Reader):
             self._connection.execute(delete(FailureRow).where(FailureRow.path.in_(chunk)))
 
     def add_threshold(
-        self, value: float, *, objective: str, source: str, details: dict[str, Any]
+        self,
+        value: float,
+        *,
+        rule: str,
+        objective: str,
+        source: str,
+        details: dict[str, Any],
+        calibration: dict[str, Any],
     ) -> None:
         """Store a threshold for the current encoder; it is in force from now on."""
         self._connection.execute(
             insert(ThresholdRow).values(
                 encoder_id=self.encoder.id,
                 value=value,
+                rule=rule,
                 objective=objective,
                 source=source,
                 details=details,
+                calibration=calibration,
                 created_at=now(),
             )
         )

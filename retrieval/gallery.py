@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,28 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Failure, Item, Store, Threshold
+from retrieval.asking import answer, answer_many, named_rule, question
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
-from retrieval.embedding import (
-    Embedded,
-    FailedPhoto,
-    Unreadable,
-    embed,
-    embed_image,
-    read_file,
-)
+from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
-from retrieval.evaluation.protocol import Evaluation, evaluate
+from retrieval.evaluation.distances import gallery_vectors
+from retrieval.evaluation.inputs import read_queries
+from retrieval.evaluation.protocol import Evaluation, OpenSetPlan, evaluate
 from retrieval.filling import add_paths, sync_folder
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
-from retrieval.identification import Identification, NearestItem, identify
-from retrieval.searching import Found, Searcher
-from retrieval.sources import (
-    Source,
-    absolute,
-)
+from retrieval.identification import Identification, NearestItem
+from retrieval.searching import Searcher
+from retrieval.sources import absolute
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
@@ -315,23 +307,25 @@ class Gallery:
         *,
         k: int = 5,
         threshold: float | None = None,
+        rule: str | None = None,
     ) -> Identification:
         """Say which identity a photo shows.
 
         Args:
             image: A file's path, or the bytes of one.
             k: How many of the nearest items to return.
-            threshold: τ, a cosine distance; `None` uses the gallery's.
+            threshold: τ; `None` uses the gallery's.
+            rule: What makes the score that is compared with τ: `nearest`, `margin`, `ratio` or
+                `nac`. `None` takes the rule of the gallery's threshold, or, where `threshold` is
+                given, `nearest`: τ is a cosine distance then.
 
         Raises:
             ImageError: It is no image we can read.
-            GalleryError: k is below 1.
+            GalleryError: k is below 1, or there is no such rule.
         """
-        if k < 1:
-            raise GalleryError(f"k is {k}: ask for at least 1 item.")
-        found = self._searcher.search(self.embed(image)[np.newaxis], k)
-        query = None if isinstance(image, bytes) else os.fspath(image)
-        return identify(found.items[0], _tau(found, threshold), query=query)
+        asked = question(k, threshold, rule)
+        found = self._searcher.search(self.embed(image)[np.newaxis], k, asked.identities)
+        return answer(found, 0, asked, None if isinstance(image, bytes) else os.fspath(image))
 
     def identify_many(
         self,
@@ -339,25 +333,14 @@ class Gallery:
         *,
         k: int = 5,
         threshold: float | None = None,
+        rule: str | None = None,
     ) -> Iterator[Identification | FailedPhoto]:
         """Identify many photos at the speed of `build`, in their order.
 
         One that can't be read becomes a `FailedPhoto`. Args are those of `identify`.
         """
-        if k < 1:
-            raise GalleryError(f"k is {k}: ask for at least 1 item.")
-        outcomes = embed((Source(Path(image)) for image in images), self.encoder)
-        while some := list(islice(outcomes, self.encoder.batch_size)):
-            vectors = [one.vector for one in some if isinstance(one, Embedded)]
-            found = self._searcher.search(np.stack(vectors), k) if vectors else None
-            answers = iter(found.items if found else ())
-            for one in some:
-                query = str(one.source.path)
-                if isinstance(one, Embedded) and found:
-                    tau = _tau(found, threshold)
-                    yield identify(next(answers), tau, query=query)
-                elif isinstance(one, Unreadable):
-                    yield FailedPhoto(query, one.reason)
+        asked = question(k, threshold, rule)
+        yield from answer_many(self._searcher, self.encoder, map(Path, images), asked)
 
     def threshold(self) -> Threshold | None:
         """Return the threshold in force, with where it came from."""
@@ -370,6 +353,7 @@ class Gallery:
         fpir: float = 0.05,
         strangers: str | os.PathLike[str] | None = None,
         confidence: float | None = None,
+        rule: str | None = None,
     ) -> Threshold:
         """Tune the threshold so that few strangers pass, and put it in force.
 
@@ -384,6 +368,7 @@ class Gallery:
                 turn.
             confidence: With strangers: keep within `fpir` for this very threshold, with this
                 probability over the strangers supplied.
+            rule: How scores are made; `None` takes the one that does best for the number of labels.
 
         Raises:
             NotEnoughLabels: There are too few labels for the promise; the text says how many it
@@ -403,32 +388,53 @@ class Gallery:
             target=fpir,
             strangers=Path(strangers) if strangers is not None else None,
             confidence=confidence,
+            rule=named_rule(rule),
         )
 
     # Looking after
 
     def evaluate(
         self,
-        queries: str | os.PathLike[str],
+        queries: str | os.PathLike[str] | None = None,
         *,
+        split: str | None = None,
+        rule: str | None = None,
         thresholds: Sequence[float] = (),
+        open_set: OpenSetPlan | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Judge the gallery by queries whose labels are known.
 
         Args:
-            queries: A folder (labels are the parent folders' names) or a CSV `path,label`. A photo
-                whose label the gallery lacks is a stranger. A photo that is itself an item of the
-                gallery, by its bytes, is not compared with that item.
-            thresholds: Distances to judge the decision at, beside the gallery's threshold.
+            queries: A folder (labels are the parent folders' names; with subfolders `probe` and
+                `unknown`, photos in the latter are strangers) or a CSV
+                `path,label[,split][,group]`. A photo whose label the gallery lacks is a stranger.
+                A photo that is itself an item of the gallery, by its bytes, is not compared with
+                that item, nor is one with items of its group. `None` lets the gallery's own
+                labelled items play queries: nothing is encoded.
+            split: Only the CSV's rows of this split.
+            rule: How scores are made; `None` takes the rule of the gallery's threshold.
+            thresholds: Scores to judge the decision at, beside the gallery's threshold.
+            open_set: Also hide a share of the labels from the gallery, over and over.
             progress: Told how many photos of how many are done.
 
         Raises:
-            LookalikeError: The queries can't be read.
+            LookalikeError: The queries can't be read, or there are too few labels to hide some.
         """
-        return evaluate(
-            self._store, self.encoder, Path(queries), thresholds=thresholds, progress=progress
+        asked = None if queries is None else read_queries(Path(queries), split=split)
+        with self._store.read() as tx:
+            vectors, stored = gallery_vectors(tx), tx.threshold()
+        evaluation, _ = evaluate(
+            vectors,
+            stored,
+            asked,
+            lambda: self.encoder,
+            rule=named_rule(rule),
+            thresholds=thresholds,
+            open_set=open_set,
+            progress=progress,
         )
+        return evaluation
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""
@@ -437,9 +443,3 @@ class Gallery:
     def check(self) -> CheckReport:
         """Prove that store, files and index agree."""
         return check(self._store, self._artifact, self.path / INDEX)
-
-
-def _tau(found: Found, asked: float | None) -> float | None:
-    """Return the threshold to decide by: the one asked for, else the gallery's."""
-    stored = found.threshold if asked is None else None
-    return stored.value if stored else asked

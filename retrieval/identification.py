@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
+
+from retrieval.rules import NEAREST, Rule
 
 NO_THRESHOLD = (
     "This gallery has no threshold, so there is no verdict: its labels have too few items to tune "
@@ -33,6 +38,33 @@ class NearestItem:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What a threshold was tuned on, in brief: scores, and what each tells.
+
+    Attributes:
+        scores: Ascending.
+        p_values: For each score, a bound on the share of strangers that come as close or closer.
+        dirs: For each score, the share of known queries identified were τ just above it.
+    """
+
+    scores: Sequence[float] = ()
+    p_values: Sequence[float] = ()
+    dirs: Sequence[float] = ()
+
+    def p_value(self, score: float) -> float | None:
+        """Bound the share of strangers that would come this close; `None` without scores.
+
+        >>> Calibration([0.25, 0.5], [0.1, 0.4]).p_value(0.3)
+        0.4
+        """
+        if not self.scores:
+            return None
+        # What is kept is in brief: the next larger score's share errs on the safe side.
+        place = bisect_left(self.scores, score)
+        return self.p_values[place] if place < len(self.scores) else 1.0
+
+
+@dataclass(frozen=True)
 class Identification:
     """The answer to a query.
 
@@ -42,7 +74,15 @@ class Identification:
         label: The label matched; `None` too when the matching item has no label.
         item_id: The nearest item of a match.
         distance: The nearest item's distance; `None` in an empty gallery.
+        next_distance: The distance of the nearest item of another identity; `None` where there is
+            none, or none nearer than anything unrelated.
+        next_label: Its label.
+        margin: How much nearer the nearest identity is than the next one.
+        rule: What makes the score of the distances.
+        score: What is compared with the threshold; smaller is surer.
         threshold: The threshold τ in force.
+        p_value: A bound on the share of strangers that would score this low; `None` where there is
+            no calibration for this rule.
         note: Why there is no decision, in a sentence for the user.
         items: The k nearest items, nearest first.
     """
@@ -52,43 +92,65 @@ class Identification:
     label: str | None
     item_id: int | None
     distance: float | None
+    next_distance: float | None
+    next_label: str | None
+    margin: float | None
+    rule: str
+    score: float | None
     threshold: float | None
+    p_value: float | None
     note: str | None
     items: tuple[NearestItem, ...]
 
 
 def identify(
-    items: Sequence[NearestItem], threshold: float | None, *, query: str | None = None
+    items: Sequence[NearestItem],
+    identities: Sequence[NearestItem],
+    threshold: float | None,
+    *,
+    rule: Rule = NEAREST,
+    calibration: Calibration | None = None,
+    query: str | None = None,
 ) -> Identification:
-    """Decide by the nearest item: it matches iff its distance is below the threshold.
+    """Decide by the nearest identities: the nearest matches iff its score is below the threshold.
 
     Args:
         items: The k nearest items, nearest first.
-        threshold: τ, a cosine distance; `None` leaves the decision open.
+        identities: The nearest item of each of the nearest identities, nearest first.
+        threshold: τ; `None` leaves the decision open.
+        rule: How the score is made.
+        calibration: What is known of strangers' scores by this rule.
         query: What was asked.
 
     Example:
-        >>> near = NearestItem(7, "Granny-Smith", 0.2, "a.jpg")
-        >>> identify([near], threshold=0.3).label
+        >>> near = [NearestItem(7, "Granny-Smith", 0.2, "a.jpg")]
+        >>> identify(near, near, threshold=0.3).label
         'Granny-Smith'
-        >>> identify([near], threshold=0.2).decision
+        >>> identify(near, near, threshold=0.2).decision
         'unknown'
     """
-    if not items:
-        return Identification(query, "unknown", None, None, None, threshold, EMPTY, ())
-    nearest = items[0]
-    if threshold is None:
-        return Identification(
-            query, None, None, None, nearest.distance, None, NO_THRESHOLD, tuple(items)
-        )
-    match = nearest.distance < threshold
+    nearest = items[0] if items else None
+    others = identities[1:2]
+    if nearest is None:
+        score = None
+        decision: Literal["match", "unknown"] | None = "unknown"
+    else:
+        score = float(rule(np.array([[one.distance for one in identities]]))[0])
+        decision = None if threshold is None else ("match" if score < threshold else "unknown")
+    matched = nearest if decision == "match" else None
     return Identification(
         query,
-        decision="match" if match else "unknown",
-        label=nearest.label if match else None,
-        item_id=nearest.id if match else None,
-        distance=nearest.distance,
+        decision=decision,
+        label=matched.label if matched else None,
+        item_id=matched.id if matched else None,
+        distance=nearest.distance if nearest else None,
+        next_distance=others[0].distance if others else None,
+        next_label=others[0].label if others else None,
+        margin=others[0].distance - identities[0].distance if others else None,
+        rule=rule.name,
+        score=score,
         threshold=threshold,
-        note=None,
+        p_value=None if calibration is None or score is None else calibration.p_value(score),
+        note=EMPTY if nearest is None else NO_THRESHOLD if decision is None else None,
         items=tuple(items),
     )

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,12 @@ from db import (
 )
 from indexes import Changes, ExactIndex, IndexFileError, load, save
 from retrieval.identification import NearestItem
+from retrieval.rules import NEAREST, RULES, UNRELATED
 
 _log = logging.getLogger(__name__)
+
+# A distance by stored vectors, the item's id, and the candidate.
+_Ranked = tuple[float, int, Candidate]
 
 # Candidates whose stored vectors are looked at first, beyond k.
 _SPARE = 8
@@ -50,10 +55,13 @@ class Found:
 
     Attributes:
         items: The k nearest items of each query, nearest first, ties by id.
+        identities: The nearest item of each of the nearest identities, nearest first; as many as
+            were asked for, but for those farther off than anything unrelated.
         threshold: The gallery's threshold.
     """
 
     items: list[list[NearestItem]]
+    identities: list[list[NearestItem]]
     threshold: Threshold | None
 
 
@@ -67,6 +75,8 @@ class _Held:
     threshold: Threshold | None
     # Candidates of late, by vector id: queries resemble each other.
     kept: dict[int, Candidate] = field(default_factory=dict)
+    # What vectors show, by id.
+    shown: dict[int, str | int] = field(default_factory=dict)
 
     def candidates(self, glance: Glance, ids: list[int]) -> list[Candidate]:
         """Return what the store holds of these vectors; ids it doesn't know are left out."""
@@ -80,6 +90,14 @@ class _Held:
             found |= fetched
         return [found[one] for one in ids if one in found]
 
+    def identities(self, glance: Glance, ids: list[int]) -> list[str | int]:
+        """Return what these vectors, all of them live, show."""
+        missing = [one for one in ids if one not in self.shown]
+        if missing:
+            self.shown.update(glance.identities(missing))
+        # One the store doesn't know is nobody else's.
+        return [self.shown.get(one, -one) for one in ids]
+
 
 class Searcher:
     """Answers nearest-item questions about a store that others may be changing."""
@@ -90,8 +108,8 @@ class Searcher:
         self._held: _Held | None = None
         self._lock = Lock()
 
-    def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """Find the k nearest items of each query.
+    def search(self, queries: NDArray[np.float32], k: int, identities: int | None = 1) -> Found:
+        """Find the k nearest items, and the nearest identities, of each query.
 
         The index's distances are off by no more than it says. So candidates are asked for until
         the k nearest of them, by stored vectors, are nearer than anything left out can be.
@@ -99,18 +117,31 @@ class Searcher:
         Args:
             queries: float32, shape `(n, dim)`, L2-normalised.
             k: At least 1.
+            identities: At least 1; `None` takes as many as the rule of the gallery's threshold
+                looks at, at least 2.
         """
         held = self._held
         if held is not None:
             with self._store.glance() as glance:
                 if glance.seq == held.seq:
-                    return self._search(glance, held, queries, k)
+                    return self._search(glance, held, queries, k, identities)
         with self._store.read() as tx:
             held = self._up_to_date(tx)
-            return self._search(tx.glance, held, queries, k)
+            return self._search(tx.glance, held, queries, k, identities)
 
-    def _search(self, glance: Glance, held: _Held, queries: NDArray[np.float32], k: int) -> Found:
+    def _search(
+        self,
+        glance: Glance,
+        held: _Held,
+        queries: NDArray[np.float32],
+        k: int,
+        identities: int | None,
+    ) -> Found:
+        if identities is None:
+            rule = RULES[held.threshold.rule] if held.threshold else NEAREST
+            identities = max(2, rule.identities)
         answers: list[list[NearestItem]] = [[] for _ in queries]
+        nearest: list[list[NearestItem]] = [[] for _ in queries]
         pending, depth = list(range(len(queries))), max(_DEPTH, 2 * k)
         while pending:
             with self._lock:
@@ -129,13 +160,21 @@ class Searcher:
                 if within > len(few):
                     others = held.candidates(glance, ids[len(few) : within])
                     ranked = sorted(ranked + _ranked(queries[place], others))
-                answers[place] = [
-                    _item(candidate, distance) for distance, _, candidate in ranked[:k]
-                ]
-                if within == depth < count:
+                proven = within < depth or depth >= count
+                if identities > 1 and proven:
+                    told = _Told(ids, distances.tolist(), hits.error, depth >= count)
+                    ranked_too = _nearest_identities(
+                        glance, held, queries[place], told, ranked, identities
+                    )
+                    proven = ranked_too is not None
+                    nearest[place] = _items(ranked_too or [])
+                answers[place] = _items(ranked[:k])
+                if not proven:
                     unproven.append(place)
             pending, depth = unproven, depth * _DEEPER
-        return Found(answers, held.threshold)
+        if identities == 1:
+            nearest = [items[:1] for items in answers]
+        return Found(answers, nearest, held.threshold)
 
     def write_generation(self) -> bool:
         """Write a new generation if enough has changed since the last; return whether it did."""
@@ -221,6 +260,60 @@ class Searcher:
                 path.unlink(missing_ok=True)
 
 
+class _Told(NamedTuple):
+    """What the index told of one query: vectors, nearest first, and how far off it may be."""
+
+    ids: list[int]
+    distances: list[float]
+    error: float
+    complete: bool
+
+
+def _nearest_identities(
+    glance: Glance,
+    held: _Held,
+    query: NDArray[np.float32],
+    told: _Told,
+    ranked: list[_Ranked],
+    count: int,
+) -> list[_Ranked] | None:
+    """Find the nearest item of each of the nearest identities by stored vectors.
+
+    Args:
+        glance: The snapshot.
+        held: What is in memory of it.
+        query: float32, shape `(dim,)`.
+        told: What the index told.
+        ranked: The candidates ranked so far, which need not be ranked again.
+        count: How many identities.
+
+    Returns:
+        Nearest first; `None` where the index must tell more to be sure.
+    """
+    ids = [one for one in told.ids if one >= 0]
+    shown = held.identities(glance, ids)
+    first: dict[str | int, float] = {}
+    for identity, distance in zip(shown, told.distances, strict=False):
+        first.setdefault(identity, distance)
+    reach = sorted(first.values())[count - 1] if len(first) >= count else np.inf
+    # Of an identity no item lies nearer than its first by more than twice the error; and nothing
+    # beyond what the last identity wanted can be off by comes in.
+    last = min(reach, UNRELATED) + 2 * told.error
+    if not told.complete and told.distances[-1] <= last:
+        return None
+    known = {candidate.vector_id for _, _, candidate in ranked}
+    wanted = [
+        one
+        for one, identity, distance in zip(ids, shown, told.distances, strict=False)
+        if distance <= min(last, first[identity] + 2 * told.error) and one not in known
+    ]
+    best: dict[str | int, _Ranked] = {}
+    for one in sorted(ranked + _ranked(query, held.candidates(glance, wanted))):
+        label, item_id = one[2].label, one[1]
+        best.setdefault(item_id if label is None else label, one)
+    return list(best.values())[:count]
+
+
 def exact_distances(query: NDArray[np.float32], stored: NDArray[np.float16]) -> NDArray[np.float64]:
     """Compute the cosine distances that are compared with a threshold.
 
@@ -238,9 +331,7 @@ def exact_distances(query: NDArray[np.float32], stored: NDArray[np.float16]) -> 
     return np.minimum(np.maximum(1 - products, 0), 2)  # np.clip takes longer for few
 
 
-def _ranked(
-    query: NDArray[np.float32], candidates: list[Candidate]
-) -> list[tuple[float, int, Candidate]]:
+def _ranked(query: NDArray[np.float32], candidates: list[Candidate]) -> list[_Ranked]:
     """Order candidates by their exact distance, ties by item, which comes second."""
     if not candidates:
         return []
@@ -250,14 +341,17 @@ def _ranked(
     return sorted(zip(distances, item_ids, candidates, strict=True))
 
 
-def _item(candidate: Candidate, distance: float) -> NearestItem:
-    return NearestItem(
-        candidate.item_id,
-        candidate.label,
-        distance,
-        candidate.path,
-        json.loads(candidate.metadata) if candidate.metadata != "{}" else {},
-    )
+def _items(ranked: list[_Ranked]) -> list[NearestItem]:
+    return [
+        NearestItem(
+            candidate.item_id,
+            candidate.label,
+            distance,
+            candidate.path,
+            json.loads(candidate.metadata) if candidate.metadata != "{}" else {},
+        )
+        for distance, _, candidate in ranked
+    ]
 
 
 def _largest(vectors: NDArray[np.float16]) -> float:

@@ -87,13 +87,16 @@ def no_labels(_path: Path) -> Label:
     return Label()
 
 
-def read_labels(file: Path, folder: Path | None = None) -> dict[Path, Label]:
+def read_labels(
+    file: Path, folder: Path | None = None, *, must_exist: bool = False
+) -> dict[Path, Label]:
     """Read a CSV with the columns `path` and `label`; further columns become metadata.
 
     Args:
         file: UTF-8 CSV with a header. Its paths are absolute, or relative to the CSV's own folder,
             or, where no such file is there, to `folder`. An empty label means none.
         folder: The other place to look for relative paths.
+        must_exist: Refuse a row whose photo is not there.
 
     Returns:
         The labels by absolute path, in the order of the file.
@@ -106,6 +109,10 @@ def read_labels(file: Path, folder: Path | None = None) -> dict[Path, Label]:
         path = _locate(values.pop("path"), file, folder)
         if path in labels:
             raise LabelsError(f"{file}, row {row}, column path: {path} is named a second time.")
+        if must_exist and not os.path.exists(path):  # noqa: PTH110 - takes any name
+            raise LabelsError(
+                f"{file}, row {row}, column path: there is no {path}; mend the path or the row."
+            )
         labels[path] = Label(values.pop("label") or None, values)
     return labels
 

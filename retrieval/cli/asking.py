@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     type=options.Distance(),
-    help="Match below this cosine distance, instead of the gallery's threshold.",
+    help="Match below this, instead of the gallery's threshold; a cosine distance unless --rule "
+    "says otherwise.",
 )
+@options.rule
 @options.device
 @options.as_json
 def query(
@@ -36,6 +38,7 @@ def query(
     gallery_path: Path,
     k: int,
     threshold: float | None,
+    rule: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -49,7 +52,7 @@ def query(
 
     failed = False
     with Gallery.open(gallery_path, device=device) as gallery:
-        for number, answer in enumerate(_answers(gallery, images, k, threshold)):
+        for number, answer in enumerate(_answers(gallery, images, k, threshold, rule)):
             if not isinstance(answer, Identification):
                 failed = True
                 click.echo(f"{click.format_filename(answer.path)}: {answer.reason}", err=True)
@@ -64,13 +67,13 @@ def query(
 
 
 def _answers(
-    gallery: Gallery, images: Iterable[Path], k: int, threshold: float | None
+    gallery: Gallery, images: Iterable[Path], k: int, threshold: float | None, rule: str | None
 ) -> Iterator[Identification | FailedPhoto]:
     paths = list(_expand(images))
     if len(paths) == 1:
-        yield gallery.identify(paths[0], k=k, threshold=threshold)
+        yield gallery.identify(paths[0], k=k, threshold=threshold, rule=rule)
     else:
-        yield from gallery.identify_many(paths, k=k, threshold=threshold)
+        yield from gallery.identify_many(paths, k=k, threshold=threshold, rule=rule)
 
 
 def _expand(images: Iterable[Path]) -> Iterator[Path]:
@@ -96,14 +99,23 @@ def _print_identification(answer: Identification) -> None:
         click.echo(click.style("unknown", bold=True, fg="yellow"))
     if answer.note:
         click.echo(answer.note)
-    if answer.threshold is not None and answer.distance is not None:
-        relation = "below" if answer.decision == "match" else "not below"
-        click.echo(
-            f"nearest distance {answer.distance:.4f} is {relation} the threshold "
-            f"{answer.threshold:.4f}"
-        )
+    for line in _reasons(answer):
+        click.echo(line)
     if answer.items:
         print_table(
             ("id", "label", "distance", "path"),
             [(item.id, item.label or "–", item.distance, item.path) for item in answer.items],
         )
+
+
+def _reasons(answer: Identification) -> Iterator[str]:
+    """Say why the answer is what it is."""
+    if answer.threshold is not None and answer.score is not None:
+        relation = "below" if answer.decision == "match" else "not below"
+        what = "nearest distance" if answer.rule == "nearest" else f"score ({answer.rule})"
+        yield f"{what} {answer.score:.4f} is {relation} the threshold {answer.threshold:.4f}"
+    if answer.margin is not None:
+        name = answer.next_label if answer.next_label is not None else "an item without a label"
+        yield f"next comes {name}, {answer.margin:.4f} farther off"
+    if answer.p_value is not None:
+        yield f"at most {answer.p_value:.1%} of strangers would come this close"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,35 +12,69 @@ from retrieval.cli import options
 from retrieval.cli.output import percent, plural, print_table, progress_bar, to_json
 
 if TYPE_CHECKING:
+    from retrieval.evaluation.openset import OpenSet, Spread
     from retrieval.evaluation.protocol import Evaluation
 
 
 @click.command("eval")
-@click.argument("queries", type=click.Path(path_type=Path))
+@click.argument("queries", type=click.Path(path_type=Path), required=False)
 @options.gallery
+@click.option("--split", help="Only the rows of the CSV whose column `split` says this.")
+@options.rule
 @click.option(
     "--thresholds",
     type=options.Distances(),
-    default="0.1,0.2,0.3,0.4,0.5",
-    show_default=True,
-    help="Distances to judge the match decision at, beside the gallery's threshold.",
+    help="Scores to judge the match decision at, beside the gallery's threshold.",
 )
+@click.option(
+    "--strangers",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Also run the open-set protocol: hide this share of the labels from the gallery.",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="With --strangers: how often, with other labels each time.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the hidden labels.")
 @options.device
 @options.as_json
 def evaluate(
-    queries: Path, gallery_path: Path, thresholds: list[float], device: str, as_json: bool
+    queries: Path | None,
+    gallery_path: Path,
+    split: str | None,
+    rule: str | None,
+    thresholds: list[float] | None,
+    strangers: float | None,
+    repeats: int,
+    seed: int,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Judge a gallery by QUERIES: a folder (labels are the parent folders) or a CSV path,label.
 
-    A query whose label the gallery lacks is a stranger, and unknown the right answer to it.
+    A query whose label the gallery lacks is a stranger, and unknown the right answer to it. In a
+    folder with subfolders probe and unknown, all photos in unknown are strangers. Without QUERIES
+    the gallery's own items are the queries, each compared with the others.
     """
+    from retrieval.evaluation.protocol import OpenSetPlan
     from retrieval.gallery import Gallery
 
+    plan = None if strangers is None else OpenSetPlan(strangers, repeats, seed)
     with (
         Gallery.open(gallery_path, device=device) as gallery,
         progress_bar("embedding") as progress,
     ):
-        evaluation = gallery.evaluate(queries, thresholds=thresholds, progress=progress)
+        evaluation = gallery.evaluate(
+            queries,
+            split=split,
+            rule=rule,
+            thresholds=thresholds or (),
+            open_set=plan,
+            progress=progress,
+        )
     if as_json:
         click.echo(to_json(evaluation))
     else:
@@ -61,7 +96,7 @@ def _print_evaluation(evaluation: Evaluation) -> None:
             click.echo(f"  recall@{k:<3} {rate.value:.3f}  ({rate.count:,} of {rate.n:,})")
     if evaluation.map_at_r is not None:
         click.echo(f"  MAP@R      {evaluation.map_at_r:.3f}")
-    click.echo("the match decision at each threshold (* the gallery's):")
+    click.echo(f"the match decision by {evaluation.rule} at each threshold (* the gallery's):")
     print_table(
         ("threshold", "accuracy", "precision", "recall", "F1", "FPIR", "FNIR", "misidentified"),
         [
@@ -73,3 +108,42 @@ def _print_evaluation(evaluation: Evaluation) -> None:
             for rates in evaluation.decisions
         ],
     )
+    if evaluation.n_non_mated:
+        click.echo("known queries identified (DIR) where a share of these strangers passes (FPIR):")
+        print_table(
+            ("FPIR", "DIR", "threshold", ""),
+            [
+                (percent(one.fpir), percent(one.dir), one.threshold, one.note or "")
+                for one in evaluation.dir_at_fpir
+            ],
+        )
+    if evaluation.open_set is not None:
+        _print_open_set(evaluation.open_set)
+
+
+def _print_open_set(found: OpenSet) -> None:
+    click.echo(
+        f"open set: {plural(found.hidden_labels, 'label')} hidden at random, "
+        f"{found.repeats} times (seed {found.seed}); "
+        f"{found.n_mated:,.0f} known and {found.n_non_mated:,.0f} stranger queries each; "
+        "mean and 95 % of the times:"
+    )
+    print_table(
+        ("FPIR", "DIR", "misidentified", "threshold", ""),
+        [
+            (
+                percent(point.fpir),
+                _spread(point.dir, percent),
+                _spread(point.misidentification, percent),
+                None if point.threshold is None else point.threshold.mean,
+                point.note or "",
+            )
+            for point in found.points
+        ],
+    )
+
+
+def _spread(found: Spread | None, told: Callable[[float], str]) -> str:
+    if found is None:
+        return "–"
+    return f"{told(found.mean)} ({told(found.low)} to {told(found.high)})"

@@ -179,8 +179,8 @@ def _print_report(report: BuildReport, gallery: Gallery, *, as_json: bool) -> No
     )
     if info.threshold is not None:
         click.echo(
-            f"threshold {info.threshold.value:.4f} ({info.threshold.objective}, tuned on "
-            f"{info.threshold.source})"
+            f"threshold {info.threshold.value:.4f} ({info.threshold.rule}, "
+            f"{info.threshold.objective}, tuned on {info.threshold.source})"
         )
     elif info.items:
         click.echo(

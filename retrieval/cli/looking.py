@@ -73,7 +73,8 @@ def info(gallery_path: Path, as_json: bool) -> None:
     else:
         tuned = found.threshold
         click.echo(
-            f"threshold  {tuned.value:.4f}, tuned for {tuned.objective} on {tuned.source} "
+            f"threshold  {tuned.value:.4f} ({tuned.rule}), tuned for {tuned.objective} on "
+            f"{tuned.source} "
             f"at {tuned.created_at:%Y-%m-%d %H:%M} UTC"
         )
         for line in _measured(tuned.details):

@@ -50,6 +50,11 @@ gallery = click.option(
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md)."
 )
+rule = click.option(
+    "--rule",
+    type=click.Choice(["nearest", "margin", "ratio", "nac"]),
+    help="What makes the score that is compared with the threshold (docs/rules.md).",
+)
 allow_duplicates = click.option(
     "--allow-duplicates", is_flag=True, help="Store photos whose exact bytes are stored already."
 )

@@ -39,7 +39,9 @@ def demo(folder: Path) -> None:
             report = gallery.build(sample.gallery, progress=progress)
         click.echo(f"{report.added:,} added, {report.unchanged:,} unchanged")
         if tau := gallery.threshold():
-            click.echo(f"threshold {tau.value:.4f} ({tau.objective}, tuned on {tau.source})")
+            click.echo(
+                f"threshold {tau.value:.4f} ({tau.rule}, {tau.objective}, tuned on {tau.source})"
+            )
         _ask(gallery, "photos of known packagings, in a view the gallery lacks", sample.queries)
         _ask(gallery, "photos of packagings the gallery has never seen", sample.strangers)
     photo = next(sample.queries.rglob("*.jpg"))

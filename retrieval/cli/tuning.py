@@ -30,6 +30,7 @@ from retrieval.cli.output import percent, to_json
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="With --strangers: promise it of this very threshold, with this probability.",
 )
+@options.rule
 @options.device
 @options.as_json
 def tune_threshold(
@@ -37,6 +38,7 @@ def tune_threshold(
     fpir: float,
     strangers: Path | None,
     confidence: float | None,
+    rule: str | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -48,12 +50,16 @@ def tune_threshold(
     from retrieval.gallery import Gallery
 
     with Gallery.open(gallery_path, device=device) as gallery:
-        tuned = gallery.tune_threshold(fpir=fpir, strangers=strangers, confidence=confidence)
+        tuned = gallery.tune_threshold(
+            fpir=fpir, strangers=strangers, confidence=confidence, rule=rule
+        )
     if as_json:
         click.echo(to_json(tuned))
         return
     details = tuned.details
-    click.echo(f"threshold {tuned.value:.4f} ({tuned.objective}, tuned on {tuned.source})")
+    click.echo(
+        f"threshold {tuned.value:.4f} ({tuned.rule}, {tuned.objective}, tuned on {tuned.source})"
+    )
     click.echo(f"accepts {percent(details['fpir'])} of the strangers it was tuned on, by label")
     if details["dir"] is not None:
         click.echo(

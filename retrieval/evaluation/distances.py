@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Reader
+from db import Item, Reader
 
 # Items converted to float32 at a time: 20 MB at 1280 dimensions.
 _BLOCK = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GalleryVectors:
     """All live vectors of a gallery, and what they show.
 
@@ -21,32 +21,25 @@ class GalleryVectors:
         vectors: float16, shape `(n, dim)`.
         identities: int64, shape `(n,)`: equal numbers show the same identity. Labelled ones are
             ≥ 0, as in `codes`; an item without a label is an identity of its own, below 0.
-        hashes: Content hash of each item, shape `(n,)`.
+        items: The items, n.
         codes: The identity number of each label.
     """
 
     vectors: NDArray[np.float16]
     identities: NDArray[np.int64]
-    hashes: NDArray[np.str_]
+    items: list[Item]
     codes: dict[str, int]
 
 
 def gallery_vectors(tx: Reader) -> GalleryVectors:
     """Read a gallery's vectors."""
     codes = {label: code for code, label in enumerate(tx.label_counts())}
-    items = {
-        item.id: (-item.id if item.label is None else codes[item.label], item.content_hash)
-        for item in tx.items()
-    }
+    by_id = {item.id: item for item in tx.items()}
     parts = list(tx.vectors())
     vectors = [np.empty((0, tx.encoder.dim), np.float16), *(part.data for part in parts)]
-    shown = [items[item_id] for part in parts for item_id in part.item_ids.tolist()]
-    return GalleryVectors(
-        np.concatenate(vectors),
-        np.array([identity for identity, _ in shown], dtype=np.int64),
-        np.array([content_hash for _, content_hash in shown], dtype=np.str_),
-        codes,
-    )
+    items = [by_id[item_id] for part in parts for item_id in part.item_ids.tolist()]
+    shown = [-item.id if item.label is None else codes[item.label] for item in items]
+    return GalleryVectors(np.concatenate(vectors), np.array(shown, dtype=np.int64), items, codes)
 
 
 def distance_rows(

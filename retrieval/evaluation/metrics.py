@@ -1,17 +1,15 @@
-"""Figures for open-set identification, all derived from a few numbers per query.
+"""How well a gallery ranks, all derived from a few numbers per query.
 
 `search_outcomes` reduces a chunk of queries to one `SearchOutcomes` row each, so no matrix of all
 queries by all items ever exists; every figure is then a sum over those rows. Distances are float32,
 smaller is closer. Ties are pessimistic: among equal distances, non-mates come first.
 
-FPIR and FNIR are the false-positive and false-negative identification rates of ISO/IEC 19795-1,
-over non-mated and mated searches, with FNIR at rank 1; DIR = 1 - FNIR is that standard's
-true-positive identification rate, and recall@k its closed-set identification rate at rank k.
+recall@k is the closed-set identification rate at rank k of ISO/IEC 19795-1; what becomes of a query
+once there is a threshold is counted in `decisions.py`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -202,111 +200,3 @@ def mean_average_precision_at_r(outcomes: SearchOutcomes) -> float | None:
     """
     mated = outcomes.mated
     return float(outcomes.average_precision[mated].mean()) if mated.any() else None
-
-
-@dataclass(frozen=True)
-class DecisionRates:
-    """How identification fares at one threshold; a rate with nothing to count on is None.
-
-    A query is *accepted* iff its nearest item lies below the threshold (strictly), and *correctly
-    accepted* iff, moreover, a mate is strictly nearer than every non-mate.
-
-    Attributes:
-        threshold: The distance at and above which nothing matches.
-        n_mated: Mated queries.
-        n_non_mated: Non-mated queries.
-        accuracy: (correctly accepted + non-mated not accepted) / all queries.
-        precision: Correctly accepted / accepted.
-        recall: Correctly accepted / mated; the same figure as `dir`.
-        f1: Harmonic mean of precision and recall; None if either is, 0 when both are 0.
-        fpir: Accepted non-mated / non-mated (ISO/IEC 19795-1).
-        fnir: Mated not correctly accepted / mated (ISO/IEC 19795-1, at rank 1).
-        dir: Detection and identification rate, 1 - FNIR (in ISO/IEC 19795-1 the true-positive
-            identification rate).
-        misidentification: Mated accepted, but not correctly / mated.
-    """
-
-    threshold: float
-    n_mated: int
-    n_non_mated: int
-    accuracy: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    fpir: float | None
-    fnir: float | None
-    dir: float | None
-    misidentification: float | None
-
-
-def decision_rates(outcomes: SearchOutcomes, threshold: float) -> DecisionRates:
-    """Count the right and wrong decisions at one threshold.
-
-    Args:
-        outcomes: The queries, mated and non-mated together.
-        threshold: A distance; float32 distances are compared with it in float64, unrounded.
-
-    Raises:
-        ValueError: If the threshold is NaN.
-
-    Two mated queries, one found and one mistaken for another label, and a non-mated one that is
-    rejected because its distance equals the threshold:
-
-    >>> distances = [[0.25, 0.75], [0.5, 0.25], [0.5, 0.75]]
-    >>> mate = [[True, False], [True, False], [False, False]]
-    >>> rates = decision_rates(search_outcomes(distances, mate), 0.5)
-    >>> rates.precision, rates.recall, rates.f1, rates.misidentification, rates.fpir
-    (0.5, 0.5, 0.5, 0.5, 0.0)
-    """
-    if math.isnan(threshold):
-        raise ValueError("threshold must be a number, not NaN")
-    mated = outcomes.mated
-    # A plain float would be rounded to float32 in the comparison and could swallow a neighbour.
-    accepted = outcomes.nearest.astype(np.float64) < threshold
-    correct = accepted & (outcomes.nearest_mate < outcomes.nearest_non_mate)
-
-    n_mated = int(mated.sum())
-    n_non_mated = len(outcomes) - n_mated
-    n_accepted = int(accepted.sum())
-    n_accepted_mated = int((accepted & mated).sum())
-    n_accepted_non_mated = n_accepted - n_accepted_mated
-    n_correct = int(correct.sum())
-    precision = _share(n_correct, n_accepted)
-    recall = _share(n_correct, n_mated)
-    return DecisionRates(
-        threshold=float(threshold),
-        n_mated=n_mated,
-        n_non_mated=n_non_mated,
-        accuracy=_share(n_correct + n_non_mated - n_accepted_non_mated, len(outcomes)),
-        precision=precision,
-        recall=recall,
-        # 2pr / (p + r) in counts, which can't be 0 / 0 once both denominators are non-zero.
-        f1=None if precision is None or recall is None else 2 * n_correct / (n_accepted + n_mated),
-        fpir=_share(n_accepted_non_mated, n_non_mated),
-        fnir=_share(n_mated - n_correct, n_mated),
-        dir=recall,
-        misidentification=_share(n_accepted_mated - n_correct, n_mated),
-    )
-
-
-def detection_and_identification(
-    nearest_mate: ArrayLike, nearest_non_mate: ArrayLike, threshold: float
-) -> Rate | None:
-    """DIR where only the nearest mate and the nearest non-mate of each search are known.
-
-    Args:
-        nearest_mate: float32 (n,), +inf where a search has no mate: it is not counted.
-        nearest_non_mate: float32 (n,).
-        threshold: A distance.
-
-    >>> detection_and_identification([0.1, 0.3, 0.9], [0.2, 0.2, 1.0], 0.5)
-    Rate(value=0.3333333333333333, count=1, n=3)
-    """
-    mate = np.asarray(nearest_mate, dtype=np.float32).astype(np.float64)
-    non_mate = np.asarray(nearest_non_mate, dtype=np.float32).astype(np.float64)
-    mated = np.isfinite(mate)
-    return Rate.of(int(((mate < threshold) & (mate < non_mate)).sum()), int(mated.sum()))
-
-
-def _share(count: int, n: int) -> float | None:
-    return count / n if n else None

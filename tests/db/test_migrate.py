@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
@@ -16,12 +18,12 @@ from db import Store, StoreError, migrate
 from db.engine import connect, transaction
 from db.schema import SCHEMA_VERSION, Base
 
-SECOND_REVISION = """
+LATER_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -58,19 +60,43 @@ def later_scripts(tmp_path: Path) -> Path:
 
 
 def test_an_older_store_is_migrated(tmp_path: Path, later_scripts: Path) -> None:
-    (later_scripts / "versions" / "0002_shelf.py").write_text(SECOND_REVISION.format(extra=""))
+    (later_scripts / "versions" / "0003_shelf.py").write_text(LATER_REVISION.format(extra=""))
     make_store(tmp_path / "gallery.db")
     engine = connect(tmp_path / "gallery.db")
     migrate.upgrade(engine, later_scripts)
     assert "shelf" in {column["name"] for column in inspect(engine).get_columns("items")}
-    # To this code, which ends at 0001, that store is now a newer one.
+    # To this code, which ends at 0002, that store is now a newer one.
     assert migrate.state(engine) == "newer"
     engine.dispose()
 
 
+def test_a_threshold_of_before_keeps_its_rule(tmp_path: Path) -> None:
+    engine = connect(tmp_path / "gallery.db", create=True)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    with transaction(engine, "write") as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in (
+            "INSERT INTO encoders VALUES (1, 'f', 'e', 2, '2026-01-01')",
+            "INSERT INTO gallery VALUES (1, 1, 1, '{}', '2026-01-01')",
+            "INSERT INTO thresholds VALUES (1, 1, 0.25, 'fpir=0.05', 'gallery', '{}', "
+            "'2026-01-01 00:00:00')",
+        ):
+            connection.execute(text(statement))
+    assert migrate.state(engine) == "older"
+    engine.dispose()
+    store = Store.open(tmp_path / "gallery.db")
+    with store.read() as tx:
+        threshold = tx.threshold()
+    store.close()
+    assert threshold is not None
+    assert (threshold.value, threshold.rule, threshold.calibration) == (0.25, "nearest", {})
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, later_scripts: Path) -> None:
-    broken = SECOND_REVISION.format(extra="raise RuntimeError('halfway')")
-    (later_scripts / "versions" / "0002_shelf.py").write_text(broken)
+    broken = LATER_REVISION.format(extra="raise RuntimeError('halfway')")
+    (later_scripts / "versions" / "0003_shelf.py").write_text(broken)
     make_store(tmp_path / "gallery.db")
     engine = connect(tmp_path / "gallery.db")
     with pytest.raises(RuntimeError, match="halfway"):

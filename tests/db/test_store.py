@@ -199,13 +199,21 @@ def test_the_newest_threshold_is_in_force(store: Store) -> None:
         assert tx.threshold() is None
     for value in (0.25, 0.5):
         with store.write() as tx:
-            tx.add_threshold(value, objective="fpir=0.05", source="gallery", details={"n": 3})
+            tx.add_threshold(
+                value,
+                rule="margin",
+                objective="fpir=0.05",
+                source="gallery",
+                details={"n": 3},
+                calibration={"scores": [0.5]},
+            )
     with store.read() as tx:
         threshold = tx.threshold()
     assert threshold is not None
     assert threshold.value == 0.5
     assert threshold.encoder_fingerprint == "f" * 64
     assert threshold.details == {"n": 3}
+    assert (threshold.rule, threshold.calibration) == ("margin", {"scores": [0.5]})
 
 
 def test_a_failure_is_replaced_and_then_forgotten_by_success(store: Store) -> None:

@@ -16,6 +16,7 @@ from retrieval.calibration import (
     tune_first_threshold,
     tune_on_gallery,
 )
+from retrieval.rules import NEAREST, RULES
 
 DIM = 12
 
@@ -71,7 +72,7 @@ def fill(store: Store, seed: int, labels: int, each: int) -> None:
 def tuned_on(store: Store, seed: int, labels: int, each: int) -> Tuned | None:
     fill(store, seed, labels, each)
     with store.read() as tx:
-        return tune_on_gallery(leave_labels_out(tx), 0.05)
+        return tune_on_gallery(leave_labels_out(tx), 0.05, NEAREST)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -129,9 +130,13 @@ def test_left_out_labels_are_found_as_by_hand(
     for i, label in enumerate(labels):
         distances = {j: max(1 - vectors[i] @ vectors[j], 0) for j in range(len(labels)) if j != i}
         mates = [d for j, d in distances.items() if labels[j] == label]
-        others = [d for j, d in distances.items() if labels[j] != label]
+        others = sorted(
+            min(d for j, d in distances.items() if labels[j] == other)
+            for other in set(labels) - {label}
+        )
         assert left_out.nearest_mate[i] == pytest.approx(min(mates, default=np.inf), abs=1e-6)
-        assert left_out.nearest_non_mate[i] == pytest.approx(min(others), abs=1e-6)
+        found = left_out.rivals[i]
+        assert found[np.isfinite(found)].tolist() == pytest.approx(others, abs=1e-6)
 
 
 def test_a_large_gallery_is_sampled_from_every_label_and_always_the_same(
@@ -142,7 +147,7 @@ def test_a_large_gallery_is_sampled_from_every_label_and_always_the_same(
     fill(store, 1, 1, 200)
     with store.read() as tx:
         left_out, again = leave_labels_out(tx), leave_labels_out(tx)
-    np.testing.assert_array_equal(left_out.nearest_non_mate, again.nearest_non_mate)
+    np.testing.assert_array_equal(left_out.rivals, again.rivals)
     counts = np.bincount(left_out.identities)
     assert len(left_out.identities) == 130
     assert len(counts) == 61
@@ -157,7 +162,14 @@ def test_an_empty_gallery_leaves_nothing_out(store: Store) -> None:
 def test_a_threshold_set_by_other_means_stays(store: Store) -> None:
     fill(store, 0, 10, 5)
     with store.write() as tx:
-        tx.add_threshold(0.4, objective="far=0.01", source="pairs.csv", details={})
+        tx.add_threshold(
+            0.4,
+            rule="nearest",
+            objective="far=0.01",
+            source="pairs.csv",
+            details={},
+            calibration={},
+        )
     assert tune_first_threshold(store) is None
     with store.read() as tx:
         assert tx.threshold().value == 0.4
@@ -178,3 +190,43 @@ def test_labels_of_one_item_each_give_none(store: Store) -> None:
     assert tune_first_threshold(store) is None
     with store.read() as tx:
         assert tx.threshold() is None
+
+
+@pytest.mark.parametrize(("labels", "rule"), [(9, "nearest"), (10, "margin")])
+def test_the_rule_is_chosen_by_the_number_of_labels(store: Store, labels: int, rule: str) -> None:
+    fill(store, 0, labels, 4)
+    tuned = tune_first_threshold(store)
+    assert tuned is not None
+    with store.read() as tx:
+        stored = tx.threshold()
+        left_out = leave_labels_out(tx)
+    assert stored.rule == tuned.rule.name == rule
+    scores = left_out.as_strangers(RULES[rule])
+    assert tuned.details["fpir"] == (scores < stored.value).mean()
+
+
+def test_what_a_threshold_was_tuned_on_is_kept_in_brief(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 0, 40, 6)
+    assert tune_first_threshold(store) is not None
+    with store.read() as tx:
+        kept, left_out = tx.threshold().calibration, leave_labels_out(tx)
+    strangers = left_out.as_strangers(RULES["margin"])
+    known = left_out.as_known(RULES["margin"])
+    assert kept["scores"] == sorted(set(kept["scores"]))
+    assert set(kept["scores"]) <= set(strangers.astype(float).tolist())
+    assert len(kept["scores"]) < len(strangers)
+    shares = [
+        np.mean([(strangers[left_out.identities == one] <= score).mean() for one in range(40)])
+        for score in kept["scores"]
+    ]
+    assert kept["p_values"] == pytest.approx([(40 * share + 1) / 41 for share in shares])
+    assert kept["dirs"] == pytest.approx(
+        [
+            (known.right & (known.score <= score)).sum() / known.mated.sum()
+            for score in kept["scores"]
+        ]
+    )
+    # The smallest ones are all there: they are what a decision turns on.
+    assert kept["scores"][:100] == np.unique(strangers)[:100].tolist()

@@ -46,12 +46,13 @@ def test_the_decision_comes_first_then_the_items(
     assert result.exit_code == 0
     assert result.stderr == ""
     lines = result.stdout.splitlines()
-    assert lines[:3] == [
+    assert lines[:4] == [
         str(query_photo),
         f"match: {answer['items'][0]['label']}",
         f"nearest distance {answer['distance']:.4f} is below the threshold {tau:.4f}",
+        f"next comes {answer['next_label']}, {answer['margin']:.4f} farther off",
     ]
-    assert table(lines[3:]) == [
+    assert table(lines[4:]) == [
         ["id", "label", "distance", "path"],
         *(
             [str(item["id"]), item["label"], f"{item['distance']:.4f}", item["path"]]
@@ -71,7 +72,7 @@ def test_too_far_away_is_unknown(
         "unknown",
         f"nearest distance {answer['distance']:.4f} is not below the threshold {tau:.4f}",
     ]
-    assert len(lines) == 3 + 1 + 5
+    assert len(lines) == 4 + 1 + 5
 
 
 def test_without_a_threshold_there_is_a_note_and_no_verdict(
@@ -79,11 +80,11 @@ def test_without_a_threshold_there_is_a_note_and_no_verdict(
 ) -> None:
     lines = run("query", query_photo, "-g", gallery_path).stdout.splitlines()
     assert lines[1].startswith("This gallery has no threshold, so there is no verdict: ")
-    assert table(lines[2:3]) == [["id", "label", "distance", "path"]]
+    assert table(lines[3:4]) == [["id", "label", "distance", "path"]]
     (answer,) = ask_json("query", query_photo, "-g", gallery_path)
     assert answer["note"] == lines[1]
     assert answer["distance"] == answer["items"][0]["distance"]
-    for missing in ("decision", "label", "item_id", "threshold"):
+    for missing in ("decision", "label", "item_id", "threshold", "p_value"):
         assert answer[missing] is None
 
 
@@ -94,9 +95,11 @@ def test_json_has_the_fields_of_an_identification(
     tau = factor * ask_json("query", query_photo, "-g", gallery_path)[0]["distance"]
     (answer,) = ask_json("query", query_photo, "-g", gallery_path, "--threshold", tau, "-k", 15)
     assert list(answer) == [
-        *("query", "decision", "label", "item_id", "distance", "threshold", "note", "items")
+        *("query", "decision", "label", "item_id", "distance", "next_distance", "next_label"),
+        *("margin", "rule", "score", "threshold", "p_value", "note", "items"),
     ]
     nearest = answer["items"][0]
+    other = next(one for one in answer["items"] if one["label"] != nearest["label"])
     match = nearest["distance"] < tau
     assert match == (factor > 1)
     assert answer | {"items": None} == {
@@ -105,7 +108,13 @@ def test_json_has_the_fields_of_an_identification(
         "label": nearest["label"] if match else None,
         "item_id": nearest["id"] if match else None,
         "distance": nearest["distance"],
+        "next_distance": other["distance"],
+        "next_label": other["label"],
+        "margin": other["distance"] - nearest["distance"],
+        "rule": "nearest",
+        "score": nearest["distance"],
         "threshold": tau,
+        "p_value": None,
         "note": None,
         "items": None,
     }
@@ -135,7 +144,7 @@ def test_a_match_without_a_label_is_named_by_its_item(
     run("add", query_photo, "-g", gallery_path)
     lines = run("query", query_photo, "-g", gallery_path, "--threshold", 0.01).stdout.splitlines()
     assert lines[1] == "match: item 16 (no label)"
-    assert table(lines[4:5])[0][:2] == ["16", "–"]
+    assert table(lines[5:6])[0][:2] == ["16", "–"]
 
 
 def test_the_gallerys_threshold_decides_unless_another_is_given(
@@ -165,7 +174,7 @@ def test_k_items_are_shown_or_all_there_are(
     (answer,) = ask_json("query", query_photo, "-g", gallery_path, "-k", k)
     assert answer["items"] == all_items["items"][:shown]
     lines = run("query", query_photo, "-g", gallery_path, "-k", k).stdout.splitlines()
-    assert len(lines) == 3 + shown
+    assert len(lines) == 4 + shown
 
 
 def test_photos_and_folders_are_answered_in_their_order(

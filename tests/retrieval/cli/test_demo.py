@@ -21,7 +21,7 @@ def test_the_demo_knows_the_known_and_not_the_strangers(
     text = result.stdout
     assert "  40 known packagings, 6 strangers" in text
     assert "\n200 added, 0 unchanged\n" in text
-    assert re.search(r"\nthreshold 0\.\d{4} \(fpir=0\.05, tuned on gallery\)\n", text)
+    assert re.search(r"\nthreshold 0\.\d{4} \(margin, fpir=0\.05, tuned on gallery\)\n", text)
     counts = [
         tuple(map(int, found))
         for found in re.findall(

@@ -58,7 +58,7 @@ def test_a_build_with_photos_enough_says_its_threshold(
     result = run("build-index", many_photos, "-g", gallery, "--encoder", tiny_encoder)
     (info,) = ask_json("info", "-g", gallery)
     assert result.stdout.splitlines()[-1] == (
-        f"threshold {info['threshold']['value']:.4f} (fpir=0.05, tuned on gallery)"
+        f"threshold {info['threshold']['value']:.4f} (nearest, fpir=0.05, tuned on gallery)"
     )
 
 

@@ -136,7 +136,8 @@ def test_info_says_where_the_threshold_came_from(
     (info,) = ask_json("info", "-g", gallery)
     tuned = info["threshold"]
     assert set(tuned) == {
-        *("value", "objective", "source", "encoder_fingerprint", "details", "created_at")
+        *("value", "rule", "objective", "source", "encoder_fingerprint"),
+        *("details", "calibration", "created_at"),
     }
     assert (tuned["objective"], tuned["source"]) == ("fpir=0.05", "gallery")
     assert tuned["encoder_fingerprint"] == info["fingerprint"]
@@ -147,7 +148,7 @@ def test_info_says_where_the_threshold_came_from(
     made = datetime.fromisoformat(tuned["created_at"])
     lines = run("info", "-g", gallery).stdout.splitlines()
     assert lines[5] == (
-        f"threshold  {tuned['value']:.4f}, tuned for fpir=0.05 on gallery "
+        f"threshold  {tuned['value']:.4f} (nearest), tuned for fpir=0.05 on gallery "
         f"at {made:%Y-%m-%d %H:%M} UTC"
     )
     assert lines[6].strip().startswith("measured there: ")

@@ -51,8 +51,34 @@ def test_a_threshold_tuned_on_the_gallery_is_in_force(run: Run, ask_json: Ask, m
     run("build-index", many.parent / "many", "-g", many)
     assert ask_json("info", "-g", many)[0]["threshold"] == tuned
     said = run("tune-threshold", "-g", many, "--fpir", "0.1").stdout
-    assert "(fpir=0.1, tuned on gallery)" in said
+    assert "(margin, fpir=0.1, tuned on gallery)" in said
     assert "by label" in said
+
+
+def test_the_rule_of_the_threshold_is_what_a_query_is_judged_by(
+    run: Run, ask_json: Ask, many: Path, query_photo: Path
+) -> None:
+    for rule in ("margin", "nearest", "ratio", "nac"):
+        (tuned,) = ask_json("tune-threshold", "-g", many, "--fpir", "0.1", "--rule", rule)
+        assert tuned["rule"] == rule
+        (answer,) = ask_json("query", query_photo, "-g", many)
+        assert (answer["rule"], answer["threshold"]) == (rule, tuned["value"])
+        near, far = answer["distance"], answer["next_distance"]
+        assert answer["margin"] == far - near
+        if rule != "nac":
+            by_hand = {"margin": near + (1 - far) / 2, "nearest": near, "ratio": near / far}
+            assert answer["score"] == pytest.approx(by_hand[rule], abs=1e-12)
+        assert answer["decision"] == ("match" if answer["score"] < tuned["value"] else "unknown")
+        kept = tuned["calibration"]
+        place = sum(score < answer["score"] for score in kept["scores"])
+        assert answer["p_value"] == [*kept["p_values"], 1][place]
+        lines = run("query", query_photo, "-g", many).stdout.splitlines()
+        what = "nearest distance" if rule == "nearest" else f"score ({rule})"
+        assert lines[2].startswith(f"{what} {answer['score']:.4f} is ")
+        assert lines[4] == f"at most {answer['p_value']:.1%} of strangers would come this close"
+    # A rule of one's own choice leaves the gallery's threshold, which is another rule's, aside.
+    (answer,) = ask_json("query", query_photo, "-g", many, "--rule", "ratio")
+    assert (answer["rule"], answer["decision"], answer["p_value"]) == ("ratio", None, None)
 
 
 def test_strangers_supplied_are_what_it_is_tuned_on(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from retrieval.evaluation.metrics import (
     Rate,
     SearchOutcomes,
-    decision_rates,
     mean_average_precision_at_r,
     recall_at_k,
     search_outcomes,
@@ -167,8 +166,6 @@ def test_an_empty_gallery_leaves_every_query_non_mated() -> None:
     outcomes = search_outcomes(np.empty((3, 0), np.float32), np.empty((3, 0), bool))
     assert outcomes.mated.tolist() == [False] * 3
     assert outcomes.nearest.tolist() == [INF] * 3
-    rates = decision_rates(outcomes, 1.0)
-    assert (rates.accuracy, rates.fpir, rates.recall, rates.precision) == (1.0, 0.0, None, None)
 
 
 def test_arguments_are_left_as_they_were() -> None:
@@ -247,94 +244,3 @@ def test_non_mated_queries_count_neither_way_in_recall_and_map() -> None:
 def test_recall_at_less_than_one_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match="k must be at least 1"):
         recall_at_k(SearchOutcomes.concatenate([]), k)
-
-
-# Decisions ------------------------------------------------------------------------------------
-
-
-@given(cases(), st.sampled_from([*LEVELS, 0.3, -1.0, 3.0, INF, float(np.float32(0.1))]))
-def test_decision_rates_follow_their_definitions(case: Case, threshold: float) -> None:
-    decisions = []  # (is mated, is accepted, is correct)
-    for items in case.queries():
-        mates = [d for d, is_mate in items if is_mate]
-        accepted = any(d < threshold for d, _ in items)
-        first = bool(mates) and all(is_mate or d > min(mates) for d, is_mate in items)
-        decisions.append((bool(mates), accepted, accepted and first if mates else not accepted))
-
-    def share(hits: list[bool]) -> float | None:
-        return sum(hits) / len(hits) if hits else None
-
-    precision = share([m and c for m, a, c in decisions if a])
-    recall = share([c for m, _, c in decisions if m])
-    f1 = None
-    if precision is not None and recall is not None:
-        both = precision + recall
-        f1 = 2 * precision * recall / both if both else 0.0
-    expected = {
-        "threshold": threshold,
-        "n_mated": sum(m for m, _, _ in decisions),
-        "n_non_mated": sum(not m for m, _, _ in decisions),
-        "accuracy": share([c for _, _, c in decisions]),
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "fpir": share([a for m, a, _ in decisions if not m]),
-        "fnir": share([not c for m, _, c in decisions if m]),
-        "dir": recall,
-        "misidentification": share([a and not c for m, a, c in decisions if m]),
-    }
-    actual = dataclasses.asdict(decision_rates(case.outcomes(), threshold))
-    assert actual == pytest.approx(expected)
-
-
-def test_hand_worked_decisions() -> None:
-    # Threshold 0.5, item 0 the mate of the first four queries:
-    # found; mistaken; found too far; tied; then non-mated: accepted, rejected, rejected.
-    near, far = [0.2, 0.4], [0.8, 0.6]
-    distances = [near, near[::-1], far[::-1], [0.3, 0.3], near, far, [0.5, 0.5]]
-    mate = [[True, False]] * 4 + [[False, False]] * 3
-    rates = decision_rates(search_outcomes(distances, mate), 0.5)
-    assert (rates.n_mated, rates.n_non_mated) == (4, 3)
-    assert rates.accuracy == 3 / 7
-    assert rates.precision == 1 / 4
-    assert rates.recall == rates.dir == 1 / 4
-    assert rates.f1 == 1 / 4
-    assert rates.fpir == 1 / 3
-    assert rates.fnir == 3 / 4
-    assert rates.misidentification == 2 / 4
-
-
-def test_a_tie_at_rank_one_is_a_misidentification() -> None:
-    rates = decision_rates(search_outcomes([[0.2, 0.2]], [[True, False]]), 0.5)
-    assert (rates.accuracy, rates.precision, rates.recall, rates.f1) == (0.0, 0.0, 0.0, 0.0)
-    assert (rates.fnir, rates.dir, rates.misidentification) == (1.0, 0.0, 1.0)
-
-
-def test_a_distance_equal_to_the_threshold_is_not_accepted() -> None:
-    outcomes = search_outcomes([[0.5, 0.75], [0.5, 0.75]], [[True, False], [False, False]])
-    at = decision_rates(outcomes, 0.5)
-    assert (at.accuracy, at.precision, at.recall, at.f1) == (0.5, None, 0.0, None)
-    assert (at.fpir, at.fnir, at.dir, at.misidentification) == (0.0, 1.0, 0.0, 0.0)
-    above = decision_rates(outcomes, np.nextafter(0.5, 1))  # no float32 lies in between
-    assert (above.accuracy, above.precision, above.recall, above.f1) == (0.5, 0.5, 1.0, 2 / 3)
-    assert (above.fpir, above.fnir, above.dir, above.misidentification) == (1.0, 0.0, 1.0, 0.0)
-
-
-def test_a_mistaken_query_at_the_threshold_is_not_a_misidentification() -> None:
-    outcomes = search_outcomes([[0.75, 0.5]], [[True, False]])
-    assert decision_rates(outcomes, 0.5).misidentification == 0.0
-    assert decision_rates(outcomes, 0.625).misidentification == 1.0
-
-
-def test_rates_without_a_denominator_are_none() -> None:
-    nobody = decision_rates(SearchOutcomes.concatenate([]), 0.5)
-    counts = {"threshold": 0.5, "n_mated": 0, "n_non_mated": 0}
-    assert {k: v for k, v in dataclasses.asdict(nobody).items() if v is not None} == counts
-    mated_only = decision_rates(search_outcomes([[0.2]], [[True]]), 0.5)
-    assert mated_only.fpir is None
-    assert mated_only.f1 == 1.0
-
-
-def test_nan_threshold_is_refused() -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        decision_rates(SearchOutcomes.concatenate([]), float("nan"))

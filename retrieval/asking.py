@@ -1,0 +1,98 @@
+"""Asking a gallery: a question, and the answers made of what a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
+from retrieval.encoders import Encoder
+from retrieval.errors import GalleryError
+from retrieval.identification import Calibration, Identification, identify
+from retrieval.rules import NEAREST, RULES, Rule
+from retrieval.searching import Found, Searcher
+from retrieval.sources import Source
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be known of a photo.
+
+    Attributes:
+        k: How many of the nearest items.
+        threshold: τ; `None` takes the gallery's.
+        rule: How the score is made; `None` takes the rule of the gallery's threshold, or, where τ
+            is given, `nearest`: τ is a cosine distance then.
+    """
+
+    k: int
+    threshold: float | None
+    rule: Rule | None
+
+    @property
+    def identities(self) -> int | None:
+        """How many identities to search for; `None`: as many as the gallery's rule looks at."""
+        # The next one is always wanted: the margin is told whatever the rule.
+        return max(2, self.rule.identities) if self.rule else None
+
+
+def question(k: int, threshold: float | None = None, rule: str | None = None) -> Question:
+    """Make a question of what a user said.
+
+    Raises:
+        GalleryError: k is below 1, or there is no such rule.
+    """
+    if k < 1:
+        raise GalleryError(f"k is {k}: ask for at least 1 item.")
+    return Question(k, threshold, named_rule(rule))
+
+
+def named_rule(name: str | None) -> Rule | None:
+    """Return the rule of this name, `None` for none.
+
+    Raises:
+        GalleryError: There is no such rule.
+    """
+    if name is not None and name not in RULES:
+        raise GalleryError(f"There is no rule {name!r}: say {', '.join(RULES)}.")
+    return RULES[name] if name is not None else None
+
+
+def answer(found: Found, row: int, asked: Question, query: str | None) -> Identification:
+    """Answer the query in one row of what was found."""
+    stored, rule, threshold = found.threshold, asked.rule, asked.threshold
+    if rule is None:
+        rule = NEAREST if threshold is not None or stored is None else RULES[stored.rule]
+    mine = stored if stored is not None and stored.rule == rule.name else None
+    if threshold is None and mine is not None:
+        threshold = mine.value
+    return identify(
+        found.items[row],
+        found.identities[row],
+        threshold,
+        rule=rule,
+        calibration=Calibration(**mine.calibration) if mine is not None else None,
+        query=query,
+    )
+
+
+def answer_many(
+    searcher: Searcher, encoder: Encoder, images: Iterable[Path], asked: Question
+) -> Iterator[Identification | FailedPhoto]:
+    """Answer many queries at the speed of the pipeline, in their order."""
+    outcomes = embed((Source(image) for image in images), encoder)
+    while some := list(islice(outcomes, encoder.batch_size)):
+        vectors = [one.vector for one in some if isinstance(one, Embedded)]
+        if vectors:
+            found = searcher.search(np.stack(vectors), asked.k, asked.identities)
+        row = 0
+        for one in some:
+            if isinstance(one, Embedded):
+                yield answer(found, row, asked, str(one.source.path))
+                row += 1
+            elif isinstance(one, Unreadable):
+                yield FailedPhoto(str(one.source.path), one.reason)

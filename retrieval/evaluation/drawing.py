@@ -1,0 +1,58 @@
+"""Drawing at random, by label: which items play queries, which labels are hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import LookalikeError
+
+
+def draw_items(identities: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.intp]:
+    """Draw items: one of every identity before a second of any.
+
+    Args:
+        identities: int64 (n,), what the items show.
+        count: How many to draw at most.
+        seed: Equal seeds draw alike.
+
+    Returns:
+        Positions, ascending.
+
+    >>> draw_items(np.array([5, 5, 5, 6]), 2).tolist()[-1]
+    3
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(identities))
+    shown = identities[shuffled]
+    order = np.argsort(shown, kind="stable")
+    _, starts, sizes = np.unique(shown[order], return_index=True, return_counts=True)
+    turn = np.empty(len(order), dtype=np.int64)
+    turn[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    return np.sort(shuffled[np.argsort(turn, kind="stable")[:count]])
+
+
+def draw_hidden(
+    labels: NDArray[np.int64], share: float, repeats: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Draw the labels to hide, for each repeat.
+
+    Args:
+        labels: int64 (n,), the labels to choose from, each once.
+        share: The share to hide, in (0, 1); at least one label is hidden and one stays.
+        repeats: How often.
+        seed: Equal seeds draw alike.
+
+    Returns:
+        For each repeat the hidden labels, sorted.
+
+    Raises:
+        LookalikeError: There are fewer than two labels.
+    """
+    if len(labels) < 2:
+        raise LookalikeError(
+            f"The open-set protocol hides some labels and keeps others; the gallery has "
+            f"{len(labels)}: give it two or more."
+        )
+    count = min(max(round(share * len(labels)), 1), len(labels) - 1)
+    generator = np.random.default_rng(seed)
+    return [np.sort(generator.choice(labels, count, replace=False)) for _ in range(repeats)]
