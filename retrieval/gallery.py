@@ -14,28 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Failure, Item, Store, Threshold
+from retrieval.auditing import Audit, audit
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
-from retrieval.embedding import (
-    Embedded,
-    FailedPhoto,
-    Unreadable,
-    embed,
-    embed_image,
-    read_file,
-)
+from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed, embed_image, read_file
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
+from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.evaluation.protocol import Evaluation, evaluate
 from retrieval.filling import add_paths, sync_folder
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
 from retrieval.identification import Identification, NearestItem, identify
 from retrieval.searching import Found, Searcher
-from retrieval.sources import (
-    Source,
-    absolute,
-)
+from retrieval.sources import Source, absolute
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
@@ -429,6 +421,16 @@ class Gallery:
         return evaluate(
             self._store, self.encoder, Path(queries), thresholds=thresholds, progress=progress
         )
+
+    def audit(
+        self,
+        *,
+        duplicates_below: float = DUPLICATES_BELOW,
+        limit: int = 50,
+        progress: Progress | None = None,
+    ) -> Audit:
+        """Find likely mislabelled items and near-duplicates across labels; see `auditing.audit`."""
+        return audit(self._store, duplicates_below=duplicates_below, limit=limit, progress=progress)
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""
