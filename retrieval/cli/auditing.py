@@ -57,7 +57,7 @@ def audit(
         return
     _print_audit(found, gallery_path)
     if out is not None:
-        click.echo(f"{out} shows them with their photos")
+        click.echo(f"{click.format_filename(out)} shows them with their photos")
 
 
 def _print_audit(audit: Audit, gallery: Path) -> None:
@@ -99,10 +99,10 @@ def _print_mending(audit: Audit, gallery: Path) -> None:
 
     if audit.suspects:
         click.echo("if its neighbours are right about the first:")
-        click.echo(f"  {mend_suspect(audit.suspects[0], gallery)}")
+        click.echo(f"  {click.format_filename(mend_suspect(audit.suspects[0], gallery))}")
     if audit.duplicates:
         click.echo("if the label of the first pair's first is right:")
-        click.echo(f"  {mend_duplicate(audit.duplicates[0], gallery)}")
+        click.echo(f"  {click.format_filename(mend_duplicate(audit.duplicates[0], gallery))}")
 
 
 def _heading(what: str, shown: int, count: int) -> str:

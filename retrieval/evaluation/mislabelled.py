@@ -109,8 +109,8 @@ def suspicion(near: Neighbourhoods, labels: NDArray[np.int64]) -> Suspicion:
 
 def _relative(mate: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return (mate − other) / (mate + other): 0 where both are 0, or one is infinite."""
-    near, far = mate.astype(np.float64), other.astype(np.float64)
-    known = np.isfinite(near) & np.isfinite(far) & (near + far > 0)
-    result = np.zeros(len(near))
-    np.divide(near - far, near + far, out=result, where=known)
+    known = np.isfinite(mate) & np.isfinite(other) & (mate + other > 0)
+    near, far = mate[known].astype(np.float64), other[known].astype(np.float64)
+    result = np.zeros(len(mate))
+    result[known] = (near - far) / (near + far)
     return result
