@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retrieval.auditing import Audit, AuditedItem, DuplicatePair, Suspect
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
     from retrieval.embedding import FailedPhoto
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
     from retrieval.identification import Identification, NearestItem
 
 _HOME = {
+    "Audit": "auditing",
+    "AuditedItem": "auditing",
     "BuildReport": "building",
     "CheckReport": "checking",
     "Duplicate": "building",
+    "DuplicatePair": "auditing",
     "EncoderError": "errors",
     "Evaluation": "evaluation.protocol",
     "FailedPhoto": "embedding",
@@ -44,12 +48,16 @@ _HOME = {
     "LabelsError": "errors",
     "LookalikeError": "errors",
     "NearestItem": "identification",
+    "Suspect": "auditing",
 }
 
 __all__ = [
+    "Audit",
+    "AuditedItem",
     "BuildReport",
     "CheckReport",
     "Duplicate",
+    "DuplicatePair",
     "EncoderError",
     "Evaluation",
     "FailedPhoto",
@@ -61,6 +69,7 @@ __all__ = [
     "LabelsError",
     "LookalikeError",
     "NearestItem",
+    "Suspect",
 ]
 
 

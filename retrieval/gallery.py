@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from db import Failure, Item, Store, Threshold
 from retrieval.asking import answer, answer_many, named_rule, question
+from retrieval.auditing import Audit, audit
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
@@ -21,6 +22,7 @@ from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.distances import gallery_vectors
+from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan, evaluate
 from retrieval.filling import add_paths, sync_folder
@@ -435,6 +437,16 @@ class Gallery:
             progress=progress,
         )
         return evaluation
+
+    def audit(
+        self,
+        *,
+        duplicates_below: float = DUPLICATES_BELOW,
+        limit: int = 50,
+        progress: Progress | None = None,
+    ) -> Audit:
+        """Find likely mislabelled items and near-duplicates across labels; see `auditing.audit`."""
+        return audit(self._store, duplicates_below=duplicates_below, limit=limit, progress=progress)
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""

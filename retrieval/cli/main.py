@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from retrieval.cli.asking import query
+from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
@@ -62,6 +63,7 @@ for command in (
     list_items,
     info,
     check,
+    audit,
     evaluate,
     tune_threshold,
     demo,

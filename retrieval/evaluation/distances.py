@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from db import Item, Reader
 
 # Items converted to float32 at a time: 20 MB at 1280 dimensions.
 _BLOCK = 4096
+# Items compared with as many others at a time: 16 MB of distances.
+_SQUARE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,11 @@ class GalleryVectors:
     identities: NDArray[np.int64]
     items: list[Item]
     codes: dict[str, int]
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The items' numbers; int64, shape `(n,)`."""
+        return np.array([item.id for item in self.items], dtype=np.int64)
 
 
 def gallery_vectors(tx: Reader) -> GalleryVectors:
@@ -60,3 +68,27 @@ def distance_rows(
         np.matmul(queries, block.T, out=distances[:, start : start + len(block)])
     np.subtract(1, distances, out=distances)
     return np.clip(distances, 0, 2, out=distances)
+
+
+def distance_blocks(
+    vectors: NDArray[np.float16] | NDArray[np.float32], rows: int
+) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Yield the distances of the first `rows` vectors to all that come after them, each pair once.
+
+    Args:
+        vectors: float16 or float32, shape `(n, dim)`, L2-normalised.
+        rows: How many of the vectors are compared with those after them.
+
+    Yields:
+        Which rows, which others, and float32 distances `(rows, others)`: +inf where the other does
+        not come after the row.
+    """
+    for first in range(0, rows, _SQUARE):
+        mine = slice(first, min(first + _SQUARE, rows))
+        queries = vectors[mine].astype(np.float32)
+        for start in range(first, len(vectors), _SQUARE):
+            others = slice(start, min(start + _SQUARE, len(vectors)))
+            distances = distance_rows(queries, vectors[others])
+            if start == first:
+                distances[np.tri(*distances.shape, dtype=np.bool_)] = np.inf
+            yield mine, others, distances

@@ -1,0 +1,53 @@
+"""Photos on disk as small pictures inside a page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from retrieval.embedding import read_file
+from retrieval.errors import ImageError
+from retrieval.images import decode
+from retrieval.pages.page import Html, tag
+
+LONGER_SIDE = 160
+"""Pixels of a thumbnail's longer side, at most."""
+
+
+def thumbnail(data: bytes) -> str:
+    """Return a photo as a `data:` URI of a small JPEG; nothing but its pixels goes in.
+
+    Args:
+        data: The whole file, in any format that `decode` reads.
+
+    Raises:
+        ImageError: It is no image we can read.
+    """
+    image = decode(data, min_side=LONGER_SIDE).image
+    image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
+    small = BytesIO()
+    # Of a new image: the old one carries the file's comments and colour profile along.
+    Image.frombytes("RGB", image.size, image.tobytes()).save(small, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+
+def picture(path: str, content_hash: str, alt: str) -> Html:
+    """Show an item's photo, or in its place why it can't be shown.
+
+    Args:
+        path: Where it was read.
+        content_hash: SHA-256 of its bytes then, in hex: another photo that took its place would
+            only confuse.
+        alt: What it shows, for those who don't see it.
+    """
+    try:
+        data = read_file(Path(path))[0]
+        if hashlib.sha256(data).hexdigest() != content_hash:
+            raise ImageError("changed since it was added")
+        return tag("img", src=thumbnail(data), alt=alt, loading="lazy")
+    except ImageError as error:
+        return tag("div", f"No photo to show: {error}.", class_="missing", role="note")
