@@ -25,13 +25,16 @@ if TYPE_CHECKING:
         LookalikeError,
     )
     from retrieval.evaluation.protocol import Evaluation
+    from retrieval.evaluation.verification import PairEvaluation
     from retrieval.folder import GalleryInfo
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification, NearestItem
+    from retrieval.pairing import DrawnPairs
 
 _HOME = {
     "BuildReport": "building",
     "CheckReport": "checking",
+    "DrawnPairs": "pairing",
     "Duplicate": "building",
     "EncoderError": "errors",
     "Evaluation": "evaluation.protocol",
@@ -44,11 +47,13 @@ _HOME = {
     "LabelsError": "errors",
     "LookalikeError": "errors",
     "NearestItem": "identification",
+    "PairEvaluation": "evaluation.verification",
 }
 
 __all__ = [
     "BuildReport",
     "CheckReport",
+    "DrawnPairs",
     "Duplicate",
     "EncoderError",
     "Evaluation",
@@ -61,6 +66,7 @@ __all__ = [
     "LabelsError",
     "LookalikeError",
     "NearestItem",
+    "PairEvaluation",
 ]
 
 

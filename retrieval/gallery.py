@@ -13,10 +13,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Failure, Item, Store, Threshold
+from db import Store, Threshold
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
+from retrieval.contents import Contents
 from retrieval.embedding import (
     Embedded,
     FailedPhoto,
@@ -28,19 +29,17 @@ from retrieval.embedding import (
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, evaluate
+from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_paths, sync_folder
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
 from retrieval.identification import Identification, NearestItem, identify
 from retrieval.searching import Found, Searcher
-from retrieval.sources import (
-    Source,
-    absolute,
-)
+from retrieval.sources import Source
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
 
-class Gallery:
+class Gallery(Contents):
     """An open gallery. Use it as a context manager, or close it.
 
     Example:
@@ -63,8 +62,8 @@ class Gallery:
 
     def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
         """Use `Gallery.create` or `Gallery.open`."""
+        super().__init__(store)
         self.path = path
-        self._store = store
         self._artifact = artifact
         self._device = device
         self._searcher = Searcher(store, path / INDEX)
@@ -237,52 +236,6 @@ class Gallery:
         self._searcher.write_generation()
         return report
 
-    # Changing
-
-    def find(
-        self,
-        *,
-        ids: Sequence[int] | None = None,
-        label: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-    ) -> list[int]:
-        """Return the ids of the items that meet every condition given."""
-        return [item.id for item in self.items(ids=ids, label=label, path=path)]
-
-    def items(
-        self,
-        *,
-        ids: Sequence[int] | None = None,
-        label: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-    ) -> list[Item]:
-        """Return the items that meet every condition given, in order of id."""
-        with self._store.read() as tx:
-            if path is None:
-                return list(tx.items(ids=ids, label=label))
-            found = tx.items(paths=[str(absolute(Path(path)))], label=label)
-            return [item for item in found if ids is None or item.id in ids]
-
-    def labels(self) -> dict[str, int]:
-        """Return how many items each label has, by label."""
-        with self._store.read() as tx:
-            return tx.label_counts()
-
-    def failures(self) -> list[Failure]:
-        """Return the files that could not become items, with the reason."""
-        with self._store.read() as tx:
-            return tx.failures()
-
-    def remove(self, ids: Sequence[int]) -> int:
-        """Remove items; return how many of `ids` there were. Photos on disk are not touched."""
-        with self._store.write() as tx:
-            return tx.remove_items(ids)
-
-    def relabel(self, ids: Sequence[int], label: str | None) -> int:
-        """Give items another label, `None` for none; return how many there were."""
-        with self._store.write() as tx:
-            return tx.relabel_items(ids, label)
-
     # Asking
 
     def embed(self, image: str | os.PathLike[str] | bytes) -> NDArray[np.float32]:
@@ -429,6 +382,25 @@ class Gallery:
         return evaluate(
             self._store, self.encoder, Path(queries), thresholds=thresholds, progress=progress
         )
+
+    def evaluate_pairs(
+        self,
+        pairs: str | os.PathLike[str],
+        *,
+        thresholds: Sequence[float] = (),
+        progress: Progress | None = None,
+    ) -> PairEvaluation:
+        """Judge the gallery's encoder by pairs of photos; its items play no part.
+
+        Args:
+            pairs: A CSV `path_a,path_b,label` (label 1 or 0), paths relative to its folder.
+            thresholds: Distances to judge the decision at.
+            progress: Told how many photos of how many are done.
+
+        Raises:
+            LookalikeError: The pairs can't be read.
+        """
+        return evaluate_pairs(Path(pairs), self.encoder, thresholds=thresholds, progress=progress)
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from retrieval.cli import options
-from retrieval.cli.output import percent, plural, print_table, progress_bar, to_json
+from retrieval.cli import options, pairing
+from retrieval.cli.output import percent, plural, print_failed, print_table, progress_bar, to_json
 
 if TYPE_CHECKING:
     from retrieval.evaluation.protocol import Evaluation
 
 
 @click.command("eval")
-@click.argument("queries", type=click.Path(path_type=Path))
-@options.gallery
+@click.argument("queries", type=click.Path(path_type=Path), required=False)
+@options.gallery_or_not
+@pairing.judged_pairs
 @click.option(
     "--thresholds",
     type=options.Distances(),
@@ -27,12 +28,30 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 def evaluate(
-    queries: Path, gallery_path: Path, thresholds: list[float], device: str, as_json: bool
+    queries: Path | None,
+    gallery_path: Path | None,
+    pairs: Path | None,
+    encoder: str | None,
+    thresholds: list[float],
+    device: str,
+    as_json: bool,
 ) -> None:
     """Judge a gallery by QUERIES: a folder (labels are the parent folders) or a CSV path,label.
 
     A query whose label the gallery lacks is a stranger, and unknown the right answer to it.
+
+    With --pairs instead of QUERIES, judge an encoder by pairs of photos: the same, or not?
     """
+    if pairs is not None and queries is None:
+        pairing.judge(
+            pairs, gallery_path, encoder, thresholds=thresholds, device=device, as_json=as_json
+        )
+        return
+    if queries is None or pairs is not None:
+        raise click.UsageError("Say either QUERIES or --pairs PAIRS.csv.")
+    if gallery_path is None or encoder is not None:
+        raise click.UsageError("QUERIES go with -g GALLERY, which brings its own encoder.")
+
     from retrieval.gallery import Gallery
 
     with (
@@ -52,10 +71,7 @@ def _print_evaluation(evaluation: Evaluation) -> None:
         f"{evaluation.n_non_mated:,} non-mated, against {plural(evaluation.items, 'item')} of "
         f"{plural(evaluation.labels, 'label')}"
     )
-    if evaluation.failed:
-        click.echo(f"{plural(len(evaluation.failed), 'photo')} could not be read:", err=True)
-        for one in evaluation.failed:
-            click.echo(f"  {one.path}: {one.reason}", err=True)
+    print_failed(evaluation.failed)
     for k, rate in evaluation.recall.items():
         if rate is not None:
             click.echo(f"  recall@{k:<3} {rate.value:.3f}  ({rate.count:,} of {rate.n:,})")

@@ -11,6 +11,7 @@ from retrieval.cli.changing import relabel, remove
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
+from retrieval.cli.pairing import make_pairs
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
 
@@ -64,6 +65,7 @@ for command in (
     check,
     evaluate,
     tune_threshold,
+    make_pairs,
     demo,
 ):
     main.add_command(command)

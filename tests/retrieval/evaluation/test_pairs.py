@@ -49,6 +49,23 @@ def test_a_hand_worked_example() -> None:
     assert (rates.far, rates.frr) == (1 / 5, 2 / 4)
 
 
+def test_the_example_of_the_documentation() -> None:
+    """The pairs of docs/verification.md, worked there by hand."""
+    positive, negative = [0.1, 0.2, 0.4, 0.6], [0.3, 0.5, 0.7, 0.9]
+    at = pair_rates(positive, negative, 0.45)
+    assert (at.accuracy, at.precision, at.recall, at.f1, at.far, at.frr) == (
+        *(0.75, 0.75, 0.75, 0.75),
+        *(0.25, 0.25),
+    )
+    below = pair_rates(positive, negative, 0.25)
+    assert (below.precision, below.recall, below.far, below.frr) == (1, 0.5, 0, 0.5)
+    assert below.f1 == pytest.approx(2 / 3)
+    assert area_under_curve(positive, negative) == 13 / 16
+    crossing = equal_error(positive, negative)
+    assert crossing is not None
+    assert (crossing.value, crossing.threshold) == (0.25, pytest.approx(0.45))
+
+
 @given(DISTANCES, DISTANCES, LEVELS | ANY)
 def test_rates_are_those_of_counting(
     positive: list[float], negative: list[float], threshold: float
