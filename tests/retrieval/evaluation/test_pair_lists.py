@@ -137,11 +137,15 @@ def test_hard_pairs_are_near_others_and_far_mates() -> None:
     assert hardness[drawn.hard & ~drawn.same].mean() < hardness[easy & ~drawn.same].mean() - 0.1
 
 
-def test_hard_pairs_come_from_all_labels() -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_hard_pairs_come_from_all_labels(seed: int) -> None:
     labels = [0] * 60 + [label for label in range(1, 11) for _ in range(6)]
-    drawn = draw_pairs(ids(labels), 44, vectors=vectors_of(120), hard=1)
+    drawn = draw_pairs(ids(labels), 44, seed=seed, vectors=vectors_of(120), hard=1)
     positive = np.bincount(ids(labels)[drawn.first[drawn.same]], minlength=11)
     assert positive.tolist() == [2] * 11
+    # Two photos of each label chose their partners among the others.
+    shown = ids(labels)[np.concatenate([drawn.first[~drawn.same], drawn.second[~drawn.same]])]
+    assert np.bincount(shown, minlength=11).min() >= 2
 
 
 def test_another_seed_draws_another_list() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retrieval.evaluation.sampling import (
@@ -81,6 +81,15 @@ def test_a_pairs_number_leads_back_to_it(number: int) -> None:
     low, high = numbered_pair(np.array([number]))
     assert 0 <= low[0] < high[0]
     assert pair_number(low, high).tolist() == [number]
+
+
+@given(st.integers(2, 2**30), st.integers(-2, 1))
+@example(2**29, -1)
+def test_the_ends_of_a_row_are_told_apart(high: int, beside: int) -> None:
+    number = high * (high - 1) // 2 + beside
+    low, found = numbered_pair(np.array([max(number, 0)]))
+    assert 0 <= low[0] < found[0]
+    assert pair_number(low, found).tolist() == [max(number, 0)]
 
 
 def test_numbers_count_all_pairs() -> None:
