@@ -29,7 +29,6 @@ from retrieval.evaluation.distances import distance_rows
 from retrieval.evaluation.intervals import labelled_rate
 from retrieval.evaluation.metrics import detection_and_identification
 from retrieval.evaluation.protocol import query_sources
-from retrieval.evaluation.sampling import in_turns
 from retrieval.evaluation.tuning import NotEnoughSearches, tune_fpir
 from retrieval.searching import Searcher
 
@@ -203,8 +202,13 @@ def leave_labels_out(tx: Reader, *, seed: int = 0) -> LeftOut:
 def _choose(identities: dict[int, int], seed: int) -> NDArray[np.int64]:
     """Draw the items that play queries: one of every label before a second of any."""
     item_ids = np.fromiter(identities, dtype=np.int64, count=len(identities))
-    shown = np.fromiter(identities.values(), dtype=np.int64, count=len(item_ids))
-    return item_ids[in_turns(shown, np.random.default_rng(seed))[:_SEARCHES]]
+    shuffled = np.random.default_rng(seed).permutation(len(item_ids))
+    shown = np.fromiter(identities.values(), dtype=np.int64, count=len(item_ids))[shuffled]
+    order = np.argsort(shown, kind="stable")
+    _, starts, sizes = np.unique(shown[order], return_index=True, return_counts=True)
+    turn = np.empty(len(order), dtype=np.int64)
+    turn[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    return item_ids[shuffled[np.argsort(turn, kind="stable")[:_SEARCHES]]]
 
 
 def _stranger_scores(
