@@ -26,15 +26,18 @@ if TYPE_CHECKING:
         LookalikeError,
     )
     from retrieval.evaluation.protocol import Evaluation
+    from retrieval.evaluation.verification import PairEvaluation
     from retrieval.folder import GalleryInfo
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification, NearestItem
+    from retrieval.pairing import DrawnPairs
 
 _HOME = {
     "Audit": "auditing",
     "AuditedItem": "auditing",
     "BuildReport": "building",
     "CheckReport": "checking",
+    "DrawnPairs": "pairing",
     "Duplicate": "building",
     "DuplicatePair": "auditing",
     "EncoderError": "errors",
@@ -48,6 +51,7 @@ _HOME = {
     "LabelsError": "errors",
     "LookalikeError": "errors",
     "NearestItem": "identification",
+    "PairEvaluation": "evaluation.verification",
     "Suspect": "auditing",
 }
 
@@ -56,6 +60,7 @@ __all__ = [
     "AuditedItem",
     "BuildReport",
     "CheckReport",
+    "DrawnPairs",
     "Duplicate",
     "DuplicatePair",
     "EncoderError",
@@ -69,6 +74,7 @@ __all__ = [
     "LabelsError",
     "LookalikeError",
     "NearestItem",
+    "PairEvaluation",
     "Suspect",
 ]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from retrieval.calibration import outgrown
 from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError
-from retrieval.identification import Calibration, Identification, identify
+from retrieval.identification import OUTGROWN, Calibration, Identification, identify
 from retrieval.rules import NEAREST, RULES, Rule
 from retrieval.searching import Found, Searcher
 from retrieval.sources import Source
@@ -68,14 +69,18 @@ def answer(found: Found, row: int, asked: Question, query: str | None) -> Identi
     if rule is None:
         rule = NEAREST if threshold is not None or stored is None else RULES[stored.rule]
     mine = stored if stored is not None and stored.rule == rule.name else None
+    note = None
     if threshold is None and mine is not None:
         threshold = mine.value
+        if outgrown(mine, found.count):
+            note = OUTGROWN.format(then=mine.details["items"], now=found.count)
     return identify(
         found.items[row],
         found.identities[row],
         threshold,
         rule=rule,
         calibration=Calibration(**mine.calibration) if mine is not None else None,
+        note=note,
         query=query,
     )
 

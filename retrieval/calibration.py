@@ -7,6 +7,7 @@ left out: these tell what a threshold costs, and never move it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -16,60 +17,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Reader, Store, Threshold
+from db import Store, Threshold
 from retrieval.embedding import Embedded, embed
 from retrieval.encoders import Encoder
 from retrieval.errors import LookalikeError
 from retrieval.evaluation.conformal import (
     NotEnoughLabels,
+    PromisedThreshold,
     confident_threshold,
     p_value,
     promised_threshold,
 )
 from retrieval.evaluation.decisions import Searches, decision_curve, decision_rates
-from retrieval.evaluation.distances import distance_rows
-from retrieval.evaluation.drawing import draw_items
-from retrieval.evaluation.identities import NearestIdentities
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.intervals import labelled_rate
+from retrieval.evaluation.leaving_out import LeftOut, leave_labels_out
+from retrieval.evaluation.objectives import Objective, PickedThreshold, pick_threshold
 from retrieval.evaluation.tuning import NotEnoughSearches, tune_fpir
-from retrieval.rules import RULES, Rule, default_rule
+from retrieval.rules import Rule, default_rule
 from retrieval.searching import Searcher
 
 TARGET_FPIR = 0.05
 GALLERY = "gallery"
-# Items that play queries, at most: what more of them would tell is not worth their time.
-_SEARCHES = 2000
-_CHUNK = 256
-_RIVALS = max(rule.identities for rule in RULES.values())
 # Scores kept with a threshold, about twice.
 _KEPT = 100
 # A gallery this much larger or smaller than at its tuning deserves another one.
 _STALE_SHARE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class LeftOut:
-    """What each of some items found as a query.
-
-    Attributes:
-        identities: int64, shape `(n,)`; equal numbers show the same identity.
-        nearest_mate: float32, shape `(n,)`, with only itself left out; +inf without a mate.
-        rivals: float32, shape `(n, c)`, with its label left out: distances of the nearest
-            identities, ascending, +inf where there are no more.
-    """
-
-    identities: NDArray[np.int64]
-    nearest_mate: NDArray[np.float32]
-    rivals: NDArray[np.float32]
-
-    def as_strangers(self, rule: Rule) -> NDArray[np.float32]:
-        """Score the items as strangers, their label left out; float32, shape `(n,)`."""
-        return rule(self.rivals).astype(np.float32)
-
-    def as_known(self, rule: Rule) -> Searches:
-        """Judge the items as queries, themselves left out."""
-        return Searches.of(self.nearest_mate, self.rivals, rule)
 
 
 @dataclass(frozen=True)
@@ -128,7 +101,9 @@ def tune_first_threshold(store: Store, *, only_if_stale: bool = False) -> Tuned 
 def outgrown(threshold: Threshold, items: int) -> bool:
     """Whether a gallery of so many items deserves another threshold than this one.
 
-    Its own size at the tuning is in the details; one that isn't can't be outgrown.
+    Args:
+        threshold: Its details hold the gallery's size at the tuning, or else it is never outgrown.
+        items: The gallery's size now.
     """
     tuned_at = threshold.details.get("items")
     return tuned_at is not None and abs(items - tuned_at) > _STALE_SHARE * tuned_at
@@ -164,85 +139,92 @@ def tune_threshold(
     searcher: Searcher,
     open_encoder: Callable[[], Encoder],
     *,
-    target: float,
+    objective: str,
     strangers: Path | None,
     confidence: float | None,
     rule: Rule | None,
 ) -> Threshold:
     """Tune and store a threshold; see `Gallery.tune_threshold`."""
-    if strangers is None and confidence is not None:
-        raise LookalikeError(
-            "--confidence needs --strangers: the gallery's own photos are no independent sample of "
-            "strangers."
-        )
+    target = _fpir(objective)
+    other = None if target is not None else Objective.parse(objective)
+    _require_confidence(confidence, target, strangers)
     with store.read() as tx:
         left_out = leave_labels_out(tx)
         known = set(tx.label_counts())
     rule = rule or default_rule(len(known))
-    if strangers is None:
-        if not len(left_out.identities):
-            raise LookalikeError("The gallery holds no items to tune on: add photos first.")
-        supplied = None
-        scores: NDArray[np.float32] = left_out.as_strangers(rule)
-        labels: list[Any] = left_out.identities.tolist()
-        promised = promised_threshold(scores, labels, target)
-        more: dict[str, Any] = {}
-    else:
+    if strangers is not None:
         supplied = _score_strangers(searcher, open_encoder(), strangers, known, rule)
-        scores, labels = supplied.scores, supplied.labels
+    elif len(left_out.identities):
+        supplied = None
+    else:
+        raise LookalikeError("The gallery holds no items to tune on: add photos first.")
+    scores: NDArray[np.float32] = supplied.scores if supplied else left_out.as_strangers(rule)
+    labels: list[Any] = supplied.labels if supplied else left_out.identities.tolist()
+    tuned: PromisedThreshold | PickedThreshold
+    if target is None:
+        tuned = _pick(other, left_out.as_known(rule), scores)
+        details: dict[str, Any] = {"promised": False, "asked": True, "achieved": tuned.achieved}
+    else:
         if confidence is None:
-            promised = promised_threshold(scores, labels, target)
+            tuned = promised_threshold(scores, labels, target)
         else:
-            promised = confident_threshold(scores, labels, target, confidence)
-        more = {"strangers": len(scores), "stranger_labels": len(set(labels))} | supplied.left_out
-    details: dict[str, Any] = {"promised": True, "asked": True, "fpir": promised.fpir}
-    passed = labelled_rate(scores < promised.value, labels).by_label
-    details |= {"fpir_interval": [passed.low, passed.high]}
-    details |= _cost(left_out, rule, promised.value) | more
+            tuned = confident_threshold(scores, labels, target, confidence)
+        details = {"promised": True, "asked": True}
+    passed = labelled_rate(scores < tuned.value, labels).by_label
+    details |= {"fpir": passed.value, "fpir_interval": [passed.low, passed.high]}
+    details |= _cost(left_out, rule, tuned.value)
+    if supplied is not None:
+        details |= {"strangers": len(scores), "stranger_labels": len(set(labels))}
+        details |= supplied.left_out
     source = GALLERY if strangers is None else str(strangers)
-    tuned = Tuned(promised.value, rule, promised.objective, source, details)
-    return _store(store, tuned, left_out, supplied)
+    chosen = Tuned(tuned.value, rule, tuned.objective, source, details)
+    return _store(store, chosen, left_out, supplied)
 
 
-def leave_labels_out(tx: Reader, *, seed: int = 0) -> LeftOut:
-    """Let items play queries; holds some of the gallery's vectors at a time, never all.
+def _fpir(objective: str) -> float | None:
+    """Return the share of `fpir=X`; `None` for another objective."""
+    name, _, value = objective.partition("=")
+    if name != "fpir":
+        return None
+    try:
+        target = float(value)
+    except ValueError:
+        target = math.nan
+    if not 0 < target <= 1:
+        raise LookalikeError(
+            f"{objective!r} is no objective: say fpir=X with X above 0 and at most 1."
+        )
+    return target
 
-    Args:
-        tx: The snapshot of the store.
-        seed: Draws the items in a large gallery, from as many labels as can be.
-    """
-    codes: dict[str | None, int] = {}
-    identities = {
-        item_id: -item_id if label is None else codes.setdefault(label, len(codes))
-        for item_id, label in tx.item_labels()
-    }
-    item_ids = np.fromiter(identities, dtype=np.int64, count=len(identities))
-    everybody = np.fromiter(identities.values(), dtype=np.int64, count=len(identities))
-    chosen = item_ids[draw_items(everybody, _SEARCHES, seed)]
-    drawn = []
-    for part in tx.vectors():
-        within = np.flatnonzero(np.isin(part.item_ids, chosen))
-        drawn.append((part.ids[within], part.item_ids[within], part.data[within]))
-    if not drawn:
-        nothing = np.empty(0, dtype=np.float32)
-        return LeftOut(np.empty(0, dtype=np.int64), nothing, nothing.reshape(0, _RIVALS))
-    query_ids, query_items, queries = (
-        np.concatenate(column) for column in zip(*drawn, strict=True)
+
+def _require_confidence(
+    confidence: float | None, target: float | None, strangers: Path | None
+) -> None:
+    if confidence is None:
+        return
+    if target is None or target == 1 or not 0 < confidence < 1:
+        raise LookalikeError(
+            f"A confidence of {confidence} goes with the objective fpir=X alone; X and the "
+            "confidence must lie between 0 and 1."
+        )
+    if strangers is None:
+        raise LookalikeError(
+            "--confidence needs --strangers: the gallery's own photos are no independent sample of "
+            "strangers."
+        )
+
+
+def _pick(
+    objective: Objective | None, known: Searches, strangers: NDArray[np.float32]
+) -> PickedThreshold:
+    if objective is None:
+        raise AssertionError("there is neither a share to promise nor another objective")
+    return pick_threshold(
+        objective,
+        np.where(known.right, known.score, np.inf)[known.mated],
+        strangers,
+        misidentified=known.score[known.mated & ~known.right],
     )
-    shown = np.array([identities[item_id] for item_id in query_items.tolist()], dtype=np.int64)
-    nearest_mate = np.full(len(shown), np.inf, dtype=np.float32)
-    rivals = NearestIdentities(len(shown), _RIVALS)
-    for part in tx.vectors():
-        theirs = np.array([identities[item_id] for item_id in part.item_ids.tolist()])
-        for first in range(0, len(shown), _CHUNK):
-            some = slice(first, first + _CHUNK)
-            distances = distance_rows(queries[some].astype(np.float32), part.data)
-            mates = shown[some, np.newaxis] == theirs
-            rivals.update(np.where(mates, np.float32(np.inf), distances), theirs, some)
-            mates &= query_ids[some, np.newaxis] != part.ids
-            near = np.min(distances, axis=1, where=mates, initial=np.inf)
-            np.minimum(nearest_mate[some], near, out=nearest_mate[some])
-    return LeftOut(shown, nearest_mate, rivals.distances)
 
 
 def _score_strangers(
@@ -289,7 +271,16 @@ def _cost(left_out: LeftOut, rule: Rule, value: float) -> dict[str, Any]:
     """Say what a threshold costs: the share of the gallery's own items still identified."""
     searches = left_out.as_known(rule)
     rates = decision_rates(searches, value)
-    return {"dir": rates.dir, "n_mated": rates.n_mated, "n_non_mated": len(searches)}
+    cost: dict[str, Any] = {
+        "dir": rates.dir,
+        "n_mated": rates.n_mated,
+        "n_non_mated": len(searches),
+    }
+    if rates.n_mated:
+        found = (searches.right & (searches.score.astype(np.float64) < value))[searches.mated]
+        interval = labelled_rate(found, left_out.identities[searches.mated]).by_photo
+        cost["dir_interval"] = [interval.low, interval.high]
+    return cost
 
 
 def _in_brief(left_out: LeftOut, rule: Rule, strangers: Strangers | None) -> dict[str, list[float]]:

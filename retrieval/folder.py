@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db import Store, Threshold
+from retrieval.calibration import outgrown
 from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
@@ -35,6 +36,7 @@ class GalleryInfo:
         dim: Length of its vectors.
         precision: The arithmetic asked for; `auto` is the fastest the CPU computes natively.
         threshold: The threshold in force, with where it came from.
+        outgrown: Whether the gallery has grown or shrunk by more than a tenth since it was tuned.
         seq: How many writes there have been.
         size: Bytes on disk.
     """
@@ -49,6 +51,7 @@ class GalleryInfo:
     dim: int
     precision: str
     threshold: Threshold | None
+    outgrown: bool
     seq: int
     size: int
 
@@ -164,6 +167,7 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
     with store.read() as tx:
         counts = tx.label_counts()
         items = tx.count_items()
+        threshold = tx.threshold()
         return GalleryInfo(
             path=str(folder),
             items=items,
@@ -174,7 +178,8 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
             fingerprint=tx.encoder.fingerprint,
             dim=tx.encoder.dim,
             precision=tx.settings()["precision"],
-            threshold=tx.threshold(),
+            threshold=threshold,
+            outgrown=threshold is not None and outgrown(threshold, items),
             seq=tx.seq,
             size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         )

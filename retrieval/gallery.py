@@ -12,29 +12,28 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Failure, Item, Store, Threshold
+from db import Store, Threshold
 from retrieval.asking import answer, answer_many, named_rule, question
-from retrieval.auditing import Audit, audit
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
+from retrieval.contents import Contents
 from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.distances import gallery_vectors
-from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan, evaluate
+from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_paths, sync_folder
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
 from retrieval.identification import Identification, NearestItem
 from retrieval.searching import Searcher
-from retrieval.sources import absolute
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
 
-class Gallery:
+class Gallery(Contents):
     """An open gallery. Use it as a context manager, or close it.
 
     Example:
@@ -57,8 +56,8 @@ class Gallery:
 
     def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
         """Use `Gallery.create` or `Gallery.open`."""
+        super().__init__(store)
         self.path = path
-        self._store = store
         self._artifact = artifact
         self._device = device
         self._searcher = Searcher(store, path / INDEX)
@@ -231,52 +230,6 @@ class Gallery:
         self._searcher.write_generation()
         return report
 
-    # Changing
-
-    def find(
-        self,
-        *,
-        ids: Sequence[int] | None = None,
-        label: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-    ) -> list[int]:
-        """Return the ids of the items that meet every condition given."""
-        return [item.id for item in self.items(ids=ids, label=label, path=path)]
-
-    def items(
-        self,
-        *,
-        ids: Sequence[int] | None = None,
-        label: str | None = None,
-        path: str | os.PathLike[str] | None = None,
-    ) -> list[Item]:
-        """Return the items that meet every condition given, in order of id."""
-        with self._store.read() as tx:
-            if path is None:
-                return list(tx.items(ids=ids, label=label))
-            found = tx.items(paths=[str(absolute(Path(path)))], label=label)
-            return [item for item in found if ids is None or item.id in ids]
-
-    def labels(self) -> dict[str, int]:
-        """Return how many items each label has, by label."""
-        with self._store.read() as tx:
-            return tx.label_counts()
-
-    def failures(self) -> list[Failure]:
-        """Return the files that could not become items, with the reason."""
-        with self._store.read() as tx:
-            return tx.failures()
-
-    def remove(self, ids: Sequence[int]) -> int:
-        """Remove items; return how many of `ids` there were. Photos on disk are not touched."""
-        with self._store.write() as tx:
-            return tx.remove_items(ids)
-
-    def relabel(self, ids: Sequence[int], label: str | None) -> int:
-        """Give items another label, `None` for none; return how many there were."""
-        with self._store.write() as tx:
-            return tx.relabel_items(ids, label)
-
     # Asking
 
     def embed(self, image: str | os.PathLike[str] | bytes) -> NDArray[np.float32]:
@@ -352,42 +305,36 @@ class Gallery:
     def tune_threshold(
         self,
         *,
-        fpir: float = 0.05,
+        objective: str = "fpir=0.05",
         strangers: str | os.PathLike[str] | None = None,
         confidence: float | None = None,
         rule: str | None = None,
     ) -> Threshold:
-        """Tune the threshold so that few strangers pass, and put it in force.
-
-        A photo of a label never seen is accepted with probability `fpir` at most, averaged over
-        labels and calibrations, whatever the distances' distribution. docs/thresholds.md says what
-        is proven, and for what.
+        """Tune the threshold, and put it in force.
 
         Args:
-            fpir: The share of strangers that may be accepted, in (0, 1].
+            objective: `fpir=X` promises that a photo of a label never seen is accepted with
+                probability X at most, averaged over labels and calibrations, whatever the scores'
+                distribution; docs/thresholds.md says what is proven, and for what. Without a
+                promise: `far=X` (X of these very strangers), `precision=X`, `f1`, `accuracy`,
+                `eer`.
             strangers: Photos of labels the gallery lacks: a folder (labels are the parent folders'
                 names) or a CSV `path,label`. `None` takes the gallery's own, each label left out in
                 turn.
-            confidence: With strangers: keep within `fpir` for this very threshold, with this
-                probability over the strangers supplied.
+            confidence: With strangers and `fpir=X`: keep within X for this very threshold, with
+                this probability over the strangers supplied.
             rule: How scores are made; `None` takes the one that does best for the number of labels.
 
         Raises:
             NotEnoughLabels: There are too few labels for the promise; the text says how many it
                 takes.
-            LookalikeError: The strangers can't be used.
+            LookalikeError: The objective is none or out of reach, or the strangers can't be used.
         """
-        if not 0 < fpir <= 1:
-            raise GalleryError(f"fpir is {fpir}: say a share above 0 and at most 1.")
-        if confidence is not None and not (0 < confidence < 1 and fpir < 1):
-            raise GalleryError(
-                f"fpir is {fpir} and confidence {confidence}: both must lie between 0 and 1."
-            )
         return tune_threshold(
             self._store,
             self._searcher,
             lambda: self.encoder,
-            target=fpir,
+            objective=objective,
             strangers=Path(strangers) if strangers is not None else None,
             confidence=confidence,
             rule=named_rule(rule),
@@ -438,15 +385,24 @@ class Gallery:
         )
         return evaluation
 
-    def audit(
+    def evaluate_pairs(
         self,
+        pairs: str | os.PathLike[str],
         *,
-        duplicates_below: float = DUPLICATES_BELOW,
-        limit: int = 50,
+        thresholds: Sequence[float] = (),
         progress: Progress | None = None,
-    ) -> Audit:
-        """Find likely mislabelled items and near-duplicates across labels; see `auditing.audit`."""
-        return audit(self._store, duplicates_below=duplicates_below, limit=limit, progress=progress)
+    ) -> PairEvaluation:
+        """Judge the gallery's encoder by pairs of photos; its items play no part.
+
+        Args:
+            pairs: A CSV `path_a,path_b,label` (label 1 or 0), paths relative to its folder.
+            thresholds: Distances to judge the decision at.
+            progress: Told how many photos of how many are done.
+
+        Raises:
+            LookalikeError: The pairs can't be read.
+        """
+        return evaluate_pairs(Path(pairs), self.encoder, thresholds=thresholds, progress=progress)
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""

@@ -15,6 +15,10 @@ NO_THRESHOLD = (
     "This gallery has no threshold, so there is no verdict: its labels have too few items to tune "
     "one; give --threshold, or add photos and run build-index again."
 )
+OUTGROWN = (
+    "The gallery had {then:,} items when its threshold was tuned and has {now:,} now, so other "
+    "shares of strangers may pass: run tune-threshold."
+)
 EMPTY = "This gallery is empty: add items first."
 
 
@@ -83,7 +87,7 @@ class Identification:
         threshold: The threshold τ in force.
         p_value: A bound on the share of strangers that would score this low; `None` where there is
             no calibration for this rule.
-        note: Why there is no decision, in a sentence for the user.
+        note: Why there is no decision, or one to doubt, in a sentence for the user.
         items: The k nearest items, nearest first.
     """
 
@@ -110,6 +114,7 @@ def identify(
     *,
     rule: Rule = NEAREST,
     calibration: Calibration | None = None,
+    note: str | None = None,
     query: str | None = None,
 ) -> Identification:
     """Decide by the nearest identities: the nearest matches iff its score is below the threshold.
@@ -120,6 +125,7 @@ def identify(
         threshold: τ; `None` leaves the decision open.
         rule: How the score is made.
         calibration: What is known of strangers' scores by this rule.
+        note: What there is to be said of the threshold.
         query: What was asked.
 
     Example:
@@ -151,6 +157,6 @@ def identify(
         score=score,
         threshold=threshold,
         p_value=None if calibration is None or score is None else calibration.p_value(score),
-        note=EMPTY if nearest is None else NO_THRESHOLD if decision is None else None,
+        note=EMPTY if nearest is None else NO_THRESHOLD if decision is None else note,
         items=tuple(items),
     )

@@ -57,11 +57,13 @@ class Found:
         items: The k nearest items of each query, nearest first, ties by id.
         identities: The nearest item of each of the nearest identities, nearest first; as many as
             were asked for, but for those farther off than anything unrelated.
+        count: How many items there are.
         threshold: The gallery's threshold.
     """
 
     items: list[list[NearestItem]]
     identities: list[list[NearestItem]]
+    count: int
     threshold: Threshold | None
 
 
@@ -174,7 +176,7 @@ class Searcher:
             pending, depth = unproven, depth * _DEEPER
         if identities == 1:
             nearest = [items[:1] for items in answers]
-        return Found(answers, nearest, held.threshold)
+        return Found(answers, nearest, len(held.index), held.threshold)
 
     def write_generation(self) -> bool:
         """Write a new generation if enough has changed since the last; return whether it did."""

@@ -14,7 +14,7 @@ import retrieval
 
 ROOT = Path(retrieval.__file__).parent.parent
 PACKAGES = ("retrieval", "indexes", "db")
-HEAVY = {"torch", "timm", "openvino", "faiss", "pandas", "matplotlib", "alembic", "tqdm"}
+HEAVY = {"torch", "timm", "openvino", "faiss", "pandas", "matplotlib", "sklearn", "alembic", "tqdm"}
 MODULES = [
     path
     for package in PACKAGES

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
-from retrieval.cli import options
-from retrieval.cli.output import percent, plural, print_table, progress_bar, to_json
+from retrieval.cli import options, pairing
+from retrieval.cli.output import percent, plural, print_failed, print_table, progress_bar, to_json
 
 if TYPE_CHECKING:
     from retrieval.evaluation.openset import OpenSet, Spread
     from retrieval.evaluation.protocol import Evaluation
+    from retrieval.gallery import Gallery
 
 
 @click.command("eval")
 @click.argument("queries", type=click.Path(path_type=Path), required=False)
-@options.gallery
+@options.gallery_or_not
+@pairing.judged_pairs
 @click.option("--split", help="Only the rows of the CSV whose column `split` says this.")
 @options.rule
 @click.option(
@@ -43,7 +47,9 @@ if TYPE_CHECKING:
 @options.as_json
 def evaluate(
     queries: Path | None,
-    gallery_path: Path,
+    gallery_path: Path | None,
+    pairs: Path | None,
+    encoder: str | None,
     split: str | None,
     rule: str | None,
     thresholds: list[float] | None,
@@ -56,15 +62,24 @@ def evaluate(
     """Judge a gallery by QUERIES: a folder (labels are the parent folders) or a CSV path,label.
 
     A query whose label the gallery lacks is a stranger, and unknown the right answer to it. In a
-    folder with subfolders probe and unknown, all photos in unknown are strangers. Without QUERIES
-    the gallery's own items are the queries, each compared with the others.
+    folder with subfolders probe and unknown, all photos in unknown are strangers; if it has a
+    subfolder gallery too, -g may be left out. Without QUERIES the gallery's own items are the
+    queries, each compared with the others.
+
+    With --pairs instead of QUERIES, judge an encoder by pairs of photos: the same, or not?
     """
+    if pairs is not None:
+        if queries is not None:
+            raise click.UsageError("Say either QUERIES or --pairs PAIRS.csv.")
+        pairing.judge(
+            pairs, gallery_path, encoder, thresholds=thresholds, device=device, as_json=as_json
+        )
+        return
     from retrieval.evaluation.protocol import OpenSetPlan
-    from retrieval.gallery import Gallery
 
     plan = None if strangers is None else OpenSetPlan(strangers, repeats, seed)
     with (
-        Gallery.open(gallery_path, device=device) as gallery,
+        _gallery(queries, gallery_path, encoder, device) as gallery,
         progress_bar("embedding") as progress,
     ):
         evaluation = gallery.evaluate(
@@ -81,16 +96,41 @@ def evaluate(
         _print_evaluation(evaluation)
 
 
+@contextmanager
+def _gallery(
+    queries: Path | None, gallery_path: Path | None, encoder: str | None, device: str
+) -> Iterator[Gallery]:
+    """Open the gallery to judge, or make the one that a data set brings."""
+    from retrieval.evaluation.inputs import GALLERY, is_data_set
+    from retrieval.gallery import DEFAULT_ENCODER, Gallery
+
+    if gallery_path is not None:
+        if encoder is not None:
+            raise click.UsageError("-g GALLERY brings its own encoder: leave --encoder out.")
+        with Gallery.open(gallery_path, device=device) as gallery:
+            yield gallery
+    elif queries is not None and is_data_set(queries):
+        with TemporaryDirectory(prefix="lookalike-gallery-") as made:
+            path = Path(made) / GALLERY
+            name = encoder or DEFAULT_ENCODER
+            with Gallery.create(path, encoder=name, device=device) as gallery:
+                with progress_bar("embedding the gallery") as progress:
+                    report = gallery.build(queries / GALLERY, progress=progress)
+                print_failed(report.failed)
+                yield gallery
+    else:
+        raise click.UsageError(
+            "Say -g GALLERY, or name a folder with the subfolders gallery and probe."
+        )
+
+
 def _print_evaluation(evaluation: Evaluation) -> None:
     click.echo(
         f"{evaluation.n_mated:,} mated queries, "
         f"{evaluation.n_non_mated:,} non-mated, against {plural(evaluation.items, 'item')} of "
         f"{plural(evaluation.labels, 'label')}"
     )
-    if evaluation.failed:
-        click.echo(f"{plural(len(evaluation.failed), 'photo')} could not be read:", err=True)
-        for one in evaluation.failed:
-            click.echo(f"  {one.path}: {one.reason}", err=True)
+    print_failed(evaluation.failed)
     for k, rate in evaluation.recall.items():
         if rate is not None:
             click.echo(f"  recall@{k:<3} {rate.value:.3f}  ({rate.count:,} of {rate.n:,})")

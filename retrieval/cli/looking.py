@@ -79,6 +79,8 @@ def info(gallery_path: Path, as_json: bool) -> None:
         )
         for line in _measured(tuned.details):
             click.echo(f"           {line}")
+        if found.outgrown:
+            click.echo("           outgrown: the gallery's size has changed; run tune-threshold")
     click.echo(f"on disk    {found.size / 1e6:.1f} MB, {plural(found.seq, 'write')} so far")
 
 

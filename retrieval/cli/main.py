@@ -12,6 +12,7 @@ from retrieval.cli.changing import relabel, remove
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
+from retrieval.cli.pairing import make_pairs
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
 
@@ -66,6 +67,7 @@ for command in (
     audit,
     evaluate,
     tune_threshold,
+    make_pairs,
     demo,
 ):
     main.add_command(command)

@@ -47,6 +47,13 @@ gallery = click.option(
     required=True,
     help="The gallery's folder.",
 )
+gallery_or_not = click.option(
+    "-g",
+    "--gallery",
+    "gallery_path",
+    type=click.Path(path_type=Path),
+    help="The gallery's folder.",
+)
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md)."
 )

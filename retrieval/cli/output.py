@@ -13,6 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from retrieval.building import Progress
+    from retrieval.embedding import FailedPhoto
 
 
 def to_json(result: Any) -> str:
@@ -50,6 +51,14 @@ def progress_bar(what: str) -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield update
+
+
+def print_failed(failed: Sequence[FailedPhoto]) -> None:
+    """Tell on stderr which photos could not be read, and why."""
+    if failed:
+        click.echo(f"{plural(len(failed), 'photo')} could not be read:", err=True)
+    for one in failed:
+        click.echo(f"  {one.path}: {one.reason}", err=True)
 
 
 def percent(share: float | None) -> str:

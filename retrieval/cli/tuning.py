@@ -13,11 +13,11 @@ from retrieval.cli.output import percent, to_json
 @click.command("tune-threshold")
 @options.gallery
 @click.option(
-    "--fpir",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.05,
+    "--objective",
+    default="fpir=0.05",
     show_default=True,
-    help="The share of strangers that may be accepted.",
+    help="fpir=X promises that X of strangers are accepted at most; far=X, precision=X, f1, "
+    "accuracy and eer promise nothing beyond these photos.",
 )
 @click.option(
     "--strangers",
@@ -35,23 +35,23 @@ from retrieval.cli.output import percent, to_json
 @options.as_json
 def tune_threshold(
     gallery_path: Path,
-    fpir: float,
+    objective: str,
     strangers: Path | None,
     confidence: float | None,
     rule: str | None,
     device: str,
     as_json: bool,
 ) -> None:
-    """Tune the threshold of a gallery so that few strangers pass, and put it in force.
+    """Tune the threshold of a gallery, and put it in force.
 
-    A photo of a label never seen is accepted with probability --fpir at most, on average over
-    labels (docs/thresholds.md).
+    By default a photo of a label never seen is accepted with probability 5 % at most, on average
+    over labels (docs/thresholds.md).
     """
     from retrieval.gallery import Gallery
 
     with Gallery.open(gallery_path, device=device) as gallery:
         tuned = gallery.tune_threshold(
-            fpir=fpir, strangers=strangers, confidence=confidence, rule=rule
+            objective=objective, strangers=strangers, confidence=confidence, rule=rule
         )
     if as_json:
         click.echo(to_json(tuned))

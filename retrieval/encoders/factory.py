@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from retrieval.encoders.artifact import OPENVINO_MODELS, WEIGHTS, Artifact, EncoderSpec
 from retrieval.encoders.networks import Network, is_network, make_network
+from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.rounding import rounded_for_bfloat16
+from retrieval.encoders.runtimes import open_encoder
 from retrieval.errors import EncoderError
 
 
@@ -35,6 +40,23 @@ def make_artifact(name: str, folder: Path, *, weights: Path | None = None) -> Ar
             )
         return Artifact.load(Path(name)).copy_to(folder)
     return save_network(name, make_network(name, weights), folder)
+
+
+@contextmanager
+def borrowed_encoder(name: str, *, device: str = "cpu") -> Iterator[Encoder]:
+    """Open an encoder by its name for a while; nothing of it stays on disk.
+
+    Args:
+        name: See `make_artifact`.
+        device: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        EncoderError: The name is unknown, or its weights can't be had.
+    """
+    with TemporaryDirectory(prefix="lookalike-encoder-") as made:
+        encoder = open_encoder(make_artifact(name, Path(made) / "encoder"), device=device)
+        with closing(encoder):
+            yield encoder
 
 
 def save_network(name: str, network: Network, folder: Path) -> Artifact:

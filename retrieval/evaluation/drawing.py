@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import LookalikeError
+from retrieval.evaluation.sampling import in_turns
 
 
-def draw_items(identities: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.intp]:
+def draw_items(identities: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.int64]:
     """Draw items: one of every identity before a second of any.
 
     Args:
@@ -22,13 +23,7 @@ def draw_items(identities: NDArray[np.int64], count: int, seed: int = 0) -> NDAr
     >>> draw_items(np.array([5, 5, 5, 6]), 2).tolist()[-1]
     3
     """
-    shuffled = np.random.default_rng(seed).permutation(len(identities))
-    shown = identities[shuffled]
-    order = np.argsort(shown, kind="stable")
-    _, starts, sizes = np.unique(shown[order], return_index=True, return_counts=True)
-    turn = np.empty(len(order), dtype=np.int64)
-    turn[order] = np.arange(len(order)) - np.repeat(starts, sizes)
-    return np.sort(shuffled[np.argsort(turn, kind="stable")[:count]])
+    return np.sort(in_turns(identities, np.random.default_rng(seed))[:count])
 
 
 def draw_hidden(

@@ -95,10 +95,7 @@ def tune_fpir(non_mated_nearest: ArrayLike, target: float) -> TunedThreshold:
     if not 0 < target <= 1:
         raise ValueError(f"the FPIR to tune for must be above 0 and at most 1, not {target}")
     nearest = np.sort(np.asarray(non_mated_nearest, dtype=np.float32))
-    n = len(nearest)
-    # ceil(1 / target), but for the rounding that makes 1 / (1 / 49) exceed 49.
-    needed = round(1 / target)
-    needed += 1 / needed > target
+    n, needed = len(nearest), trials_needed(target)
     if n < needed:
         raise NotEnoughSearches(
             f"not enough non-mated searches to tune for FPIR {target}: there are {n} and {needed} "
@@ -111,3 +108,14 @@ def tune_fpir(non_mated_nearest: ArrayLike, target: float) -> TunedThreshold:
     best = np.flatnonzero(fpir <= target)[-1]
     value = float(candidates[best])
     return TunedThreshold(value, f"fpir={target}", float(fpir[best]), n)
+
+
+def trials_needed(target: float) -> int:
+    """Return how many trials it takes to tell a rate, in (0, 1], from zero: ⌈1 / target⌉.
+
+    >>> trials_needed(0.3), trials_needed(1 / 49)
+    (4, 49)
+    """
+    # But for the rounding that makes 1 / (1 / 49) exceed 49.
+    needed = round(1 / target)
+    return needed + (1 / needed > target)

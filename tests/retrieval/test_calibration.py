@@ -9,13 +9,9 @@ import numpy as np
 import pytest
 
 from db import NewItem, Store
-from retrieval import calibration
-from retrieval.calibration import (
-    Tuned,
-    leave_labels_out,
-    tune_first_threshold,
-    tune_on_gallery,
-)
+from retrieval.calibration import Tuned, tune_first_threshold, tune_on_gallery
+from retrieval.evaluation import leaving_out
+from retrieval.evaluation.leaving_out import leave_labels_out
 from retrieval.rules import NEAREST, RULES
 
 DIM = 12
@@ -118,7 +114,7 @@ def test_too_few_searches_give_no_threshold(store: Store) -> None:
 def test_left_out_labels_are_found_as_by_hand(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "_CHUNK", 7)
+    monkeypatch.setattr(leaving_out, "_CHUNK", 7)
     fill(store, 0, 6, 5)
     with store.write() as tx:
         tx.remove_items([3, 4, 8])
@@ -142,7 +138,7 @@ def test_left_out_labels_are_found_as_by_hand(
 def test_a_large_gallery_is_sampled_from_every_label_and_always_the_same(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration, "_SEARCHES", 130)
+    monkeypatch.setattr(leaving_out, "_SEARCHES", 130)
     fill(store, 0, 60, 5)
     fill(store, 1, 1, 200)
     with store.read() as tx:

@@ -66,6 +66,53 @@ def assert_exact(searcher: Searcher, store: Store, k: int = 6) -> None:
         assert [(one.id, one.distance) for one in answer] == brute_force(store, query, k)
 
 
+def nearest_by_hand(store: Store, query: np.ndarray, count: int) -> list[tuple[int, float]]:
+    """Return the nearest item of each of the nearest identities, none beyond distance 1 but one."""
+    with store.read() as tx:
+        shown = {one.id: one.label or one.id for one in tx.items()}
+    best: dict[str | int, tuple[int, float]] = {}
+    for item_id, distance in brute_force(store, query, 10_000):
+        best.setdefault(shown[item_id], (item_id, distance))
+    found = list(best.values())[:count]
+    return found[:1] + [one for one in found[1:] if one[1] <= 1]
+
+
+@pytest.mark.parametrize("identities", [2, 3, 16])
+@pytest.mark.parametrize("depth", [2, 40])
+def test_the_nearest_identities_are_those_of_brute_force(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identities: int, depth: int
+) -> None:
+    monkeypatch.setattr(searching, "_DEPTH", depth)
+    ids = add(store, 1, 60)
+    with store.write() as tx:
+        tx.add_items([item(f"/flat/{n}", label="flat") for n in range(200)], unit(5, 200) / 1)
+        tx.relabel_items(ids[:9], None)  # each an identity of its own
+    searcher = Searcher(store, tmp_path / "index")
+    for again in range(2):  # what was learnt of the first round serves the second
+        queries = np.concatenate([unit(99, 5), unit(5, 3)])
+        found = searcher.search(queries, 3, identities).identities
+        for query, nearest in zip(queries, found, strict=True):
+            told = [(one.id, one.distance) for one in nearest]
+            within = told[:1] + [one for one in told[1:] if one[1] <= 1]
+            assert within == nearest_by_hand(store, query, identities), again
+    with store.write() as tx:
+        tx.relabel_items([searcher.search(queries[:1], 1).items[0][0].id], "renamed")
+    renamed = searcher.search(queries[:1], 1, 2).identities[0]
+    assert renamed[0].label == "renamed"
+    assert [(one.id, one.distance) for one in renamed] == nearest_by_hand(store, queries[0], 2)
+
+
+def test_without_a_threshold_two_identities_are_searched_for(store: Store, tmp_path: Path) -> None:
+    searcher = Searcher(store, tmp_path / "index")
+    assert searcher.search(unit(99, 1), 1, None).identities == [[]]
+    add(store, 1, 40)
+    assert len(searcher.search(unit(1, 1), 1, None).identities[0]) == 2
+    assert len(searcher.search(unit(1, 1), 1).identities[0]) == 1
+    with store.write() as tx:
+        tx.add_threshold(*(0.5,), rule="nac", objective="", source="", details={}, calibration={})
+    assert len(searcher.search(unit(1, 1), 1, None).identities[0]) == 7
+
+
 def test_answers_are_those_of_brute_force_through_a_history(store: Store, tmp_path: Path) -> None:
     searcher = Searcher(store, tmp_path / "index")
     assert_exact(searcher, store)

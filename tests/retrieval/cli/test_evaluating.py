@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -297,3 +298,86 @@ def test_judging_changes_nothing(
     before = contents(gallery_path)
     run("eval", queries, "-g", gallery_path)
     assert contents(gallery_path) == before
+
+
+def test_the_gallerys_own_items_can_play_queries(
+    run: Run, ask_json: Ask, judged: Path, photos: Path
+) -> None:
+    # Back to what its folder says, as the counted queries are labelled by their folders.
+    run("relabel", "--path", photos / "red" / "0.png", "--to", "red", "-g", judged)
+    counted = count(judged, photos)
+    thresholds = thresholds_between(counted)
+    (own,) = ask_json("eval", "-g", judged, "--thresholds", ",".join(map(repr, thresholds)))
+    assert (own["queries"], own["n_mated"]) == (15, 15)
+    for tau, decision in zip(thresholds, own["decisions"], strict=True):
+        assert decision == pytest.approx(expected_decision(counted, tau))
+    for k, rate in own["recall"].items():
+        assert rate["count"] == sum(one.rank() <= int(k) for one in counted)
+
+
+def test_strangers_are_hidden_labels(run: Run, ask_json: Ask, judged: Path, queries: Path) -> None:
+    arguments = ("eval", queries, "-g", judged, "--strangers", "0.34", "--repeats", "4")
+    (report,) = ask_json(*arguments)
+    found = report["open_set"]
+    assert (found["hidden_labels"], found["repeats"], found["strangers"]) == (1, 4, 0.34)
+    assert found["n_mated"] + found["n_non_mated"] == len(QUERIES)
+    assert found["n_non_mated"] > 3  # the three of no label here, and those of the hidden one
+    assert [point["fpir"] for point in found["points"]] == [0.001, 0.01, 0.05, 0.1]
+    assert all(point["dir"] is None and point["repeats"] == 0 for point in found["points"])
+    assert ask_json(*arguments)[0] == report
+    other = ask_json(*arguments, "--seed", "1", "--rule", "margin")[0]
+    assert other["open_set"]["rule"] == other["rule"] == "margin"
+    said = run(*arguments).stdout
+    assert "open set: 1 label hidden at random, 4 times (seed 0)" in said
+    assert "not enough non-mated searches" in said
+    assert ask_json("eval", queries, "-g", judged)[0]["open_set"] is None
+
+
+def test_hiding_labels_takes_two(refusal: Callable[..., str], judged: Path, run: Run) -> None:
+    for label in ("red", "green"):
+        run("remove", "--label", label, "-g", judged, "--yes")
+    assert "the gallery has 1: give it two" in refusal("eval", "-g", judged, "--strangers", "0.5")
+
+
+def test_a_data_set_brings_its_own_gallery(
+    run: Run, ask_json: Ask, photos: Path, queries: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set"
+    (folder / "probe").mkdir(parents=True)
+    shutil.copytree(photos, folder / "gallery")
+    shutil.copytree(queries / "red", folder / "probe" / "red")
+    # Red photos that are said to show nobody known are strangers, whatever their folder's name.
+    shutil.copytree(queries / "green", folder / "unknown" / "red")
+    (report,) = ask_json("eval", folder, "--encoder", tiny_encoder)
+    assert (report["items"], report["labels"]) == (15, 3)
+    assert (report["n_mated"], report["n_non_mated"]) == (2, 2)
+    gallery = tmp_path / "mine"
+    run("build-index", photos, "-g", gallery, "--encoder", tiny_encoder)
+    (again,) = ask_json("eval", folder, "-g", gallery)
+    assert (again["n_mated"], again["n_non_mated"]) == (2, 2)
+    result = run("eval", queries, "--encoder", tiny_encoder)
+    assert result.exit_code == 2
+    assert "Say -g GALLERY, or name a folder with the subfolders gallery and probe" in result.stderr
+
+
+def test_photos_of_one_capture_session_are_kept_apart(
+    run: Run, ask_json: Ask, photos: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    rows = [f"{path},{path.parent.name},s{path.stem}" for path in sorted(photos.rglob("*.png"))]
+    sessions = tmp_path / "sessions.csv"
+    sessions.write_text("path,label,group\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    gallery = tmp_path / "sessions"
+    run("build-index", photos, "-g", gallery, "--encoder", tiny_encoder, "--labels", sessions)
+    (own,) = ask_json("eval", "-g", gallery)
+    assert own["n_mated"] == 15
+    # All in one session: nobody is left to be compared with.
+    one = tmp_path / "one.csv"
+    one.write_text(
+        "path,label,group,split\n" + "".join(f"{row.rpartition(',')[0]},s0,val\n" for row in rows),
+        encoding="utf-8",
+    )
+    (report,) = ask_json("eval", one, "-g", gallery, "--split", "val")
+    assert (report["queries"], report["n_mated"]) == (15, 15)
+    run("build-index", photos, "-g", gallery, "--labels", one)
+    (alone,) = ask_json("eval", one, "-g", gallery, "--split", "val")
+    assert (alone["n_mated"], alone["n_non_mated"]) == (0, 15)

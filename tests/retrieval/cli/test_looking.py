@@ -103,6 +103,7 @@ def test_info_says_what_a_gallery_is(
         "dim": spec.dim,
         "precision": "auto",
         "threshold": None,
+        "outgrown": False,
         "seq": info["seq"],
         "size": info["size"],
     }

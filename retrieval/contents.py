@@ -1,0 +1,106 @@
+"""What a gallery holds: its items and their labels, looked at, changed and paired."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from db import Failure, Item, Store
+from retrieval.auditing import Audit, audit
+from retrieval.building import Progress
+from retrieval.errors import GalleryError
+from retrieval.evaluation.duplicates import DUPLICATES_BELOW
+from retrieval.pairing import DrawnPairs, make_pairs_of_items
+from retrieval.sources import absolute
+
+
+class Contents:
+    """The part of a `Gallery` that needs neither its encoder nor its index."""
+
+    def __init__(self, store: Store) -> None:
+        """Look at what `store` holds."""
+        self._store = store
+
+    def find(
+        self,
+        *,
+        ids: Sequence[int] | None = None,
+        label: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> list[int]:
+        """Return the ids of the items that meet every condition given."""
+        return [item.id for item in self.items(ids=ids, label=label, path=path)]
+
+    def items(
+        self,
+        *,
+        ids: Sequence[int] | None = None,
+        label: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> list[Item]:
+        """Return the items that meet every condition given, in order of id."""
+        with self._store.read() as tx:
+            if path is None:
+                return list(tx.items(ids=ids, label=label))
+            found = tx.items(paths=[str(absolute(Path(path)))], label=label)
+            return [item for item in found if ids is None or item.id in ids]
+
+    def labels(self) -> dict[str, int]:
+        """Return how many items each label has, by label."""
+        with self._store.read() as tx:
+            return tx.label_counts()
+
+    def failures(self) -> list[Failure]:
+        """Return the files that could not become items, with the reason."""
+        with self._store.read() as tx:
+            return tx.failures()
+
+    def remove(self, ids: Sequence[int]) -> int:
+        """Remove items; return how many of `ids` there were. Photos on disk are not touched."""
+        with self._store.write() as tx:
+            return tx.remove_items(ids)
+
+    def relabel(self, ids: Sequence[int], label: str | None) -> int:
+        """Give items another label, `None` for none; return how many there were."""
+        with self._store.write() as tx:
+            return tx.relabel_items(ids, label)
+
+    def make_pairs(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        count: int = 7000,
+        hard: float = 0.0,
+        seed: int = 0,
+        overwrite: bool = False,
+    ) -> DrawnPairs:
+        """Draw pairs of the gallery's labelled items, half of one label, and write them to a CSV.
+
+        Args:
+            out: The CSV to write, `path_a,path_b,label`. Photos below its folder are named
+                relative to it, others absolutely.
+            count: How many pairs, an even number.
+            hard: The share of hard ones, in [0, 1]: items of different labels that are near, and
+                items of one label that are far.
+            seed: Equal seeds draw equal lists.
+            overwrite: Replace `out` where it exists.
+
+        Raises:
+            LookalikeError: There are too few items or hard pairs, or `out` can't be written.
+        """
+        if not 0 <= hard <= 1:
+            raise GalleryError(f"hard is {hard}: say a share from 0 to 1.")
+        return make_pairs_of_items(
+            self._store, Path(out), count=count, hard=hard, seed=seed, overwrite=overwrite
+        )
+
+    def audit(
+        self,
+        *,
+        duplicates_below: float = DUPLICATES_BELOW,
+        limit: int = 50,
+        progress: Progress | None = None,
+    ) -> Audit:
+        """Find likely mislabelled items and near-duplicates across labels; see `auditing.audit`."""
+        return audit(self._store, duplicates_below=duplicates_below, limit=limit, progress=progress)

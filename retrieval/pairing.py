@@ -1,0 +1,224 @@
+"""Lists of pairs: CSV files `path_a,path_b,label`, read and drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db import Store
+from retrieval.errors import LabelsError, LookalikeError
+from retrieval.evaluation.inputs import read_queries
+from retrieval.evaluation.pair_lists import PairList, draw_pairs
+from retrieval.sources import absolute, csv_rows
+
+COLUMNS = ("path_a", "path_b", "label")
+_SAME = {"1": True, "same": True, "true": True, "0": False, "different": False, "false": False}
+
+
+@dataclass(frozen=True, eq=False)
+class ListedPairs:
+    """What a CSV of pairs says.
+
+    Attributes:
+        photos: The different photos, absolute, in the order in which they are named.
+        first: int64, shape `(n,)`, place of each pair's first photo.
+        second: int64, shape `(n,)`, place of its second.
+        same: bool, shape `(n,)`, whether both are said to show the same.
+    """
+
+    photos: tuple[Path, ...]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DrawnPairs:
+    """A list of pairs that was drawn and written.
+
+    Attributes:
+        path: The CSV.
+        pairs: How many pairs it holds.
+        n_positive: How many show the same label.
+        n_negative: How many don't.
+        hard: How many were drawn for being hard.
+        photos: How many different photos they are made of.
+        labels: How many labels those show.
+    """
+
+    path: str
+    pairs: int
+    n_positive: int
+    n_negative: int
+    hard: int
+    photos: int
+    labels: int
+
+
+def read_pairs(file: Path) -> ListedPairs:
+    """Read a CSV with the columns `path_a`, `path_b` and `label`; others are ignored.
+
+    Args:
+        file: UTF-8 CSV with a header. Its paths are absolute, or relative to the CSV's own folder.
+            A label is 1, same or true, or else 0, different or false, in any case. A pair may come
+            several times, and then counts as often.
+
+    Raises:
+        LabelsError: A column is missing, a row doesn't fit, a photo isn't there, two rows
+            contradict each other, or there is no row; the text names row and column.
+    """
+    places: dict[Path, int] = {}
+    rows: list[tuple[int, int, bool]] = []
+    said: dict[tuple[int, int], tuple[int, bool]] = {}
+    for row, values in csv_rows(file, required=COLUMNS):
+        pair = []
+        for column in COLUMNS[:2]:
+            path = file.parent / values[column]
+            # os.path, as it takes a name no file can have for a file that is not there.
+            if not values[column] or not os.path.isfile(path):  # noqa: PTH113
+                what = f"there is no file {path}" if values[column] else "is empty"
+                raise LabelsError(f"{file}, row {row}, column {column}: {what}.")
+            pair.append(places.setdefault(absolute(path), len(places)))
+        same = _SAME.get(values["label"].strip().casefold())
+        if same is None:
+            raise LabelsError(
+                f"{file}, row {row}, column label: {values['label']!r} is neither 1 (or same, "
+                "true) nor 0 (or different, false)."
+            )
+        first, second = pair
+        before, told = said.setdefault((min(pair), max(pair)), (row, same))
+        if told != same:
+            raise LabelsError(
+                f"{file}, row {row}, column label: contradicts row {before} on the same two photos."
+            )
+        rows.append((first, second, same))
+    if not rows:
+        raise LabelsError(f"{file} holds no pairs: give it rows {','.join(COLUMNS)}.")
+    table = np.array(rows, dtype=np.int64)
+    return ListedPairs(tuple(places), table[:, 0], table[:, 1], table[:, 2].astype(bool))
+
+
+def make_pairs(
+    photos: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    count: int = 7000,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> DrawnPairs:
+    """Draw pairs from labelled photos, half of them of the same label, and write them to a CSV.
+
+    Photos without a label are left out. For hard pairs see `Gallery.make_pairs`.
+
+    Args:
+        photos: A folder (labels are the parent folders' names) or a CSV `path,label`.
+        out: The CSV to write, `path_a,path_b,label`. Photos below its folder are named relative
+            to it, others absolutely.
+        count: How many pairs, an even number.
+        seed: Equal seeds draw equal lists from equal photos.
+        overwrite: Replace `out` where it exists.
+
+    Raises:
+        LookalikeError: The photos can't be listed, there are too few, or `out` can't be written.
+    """
+    require_free(Path(out), overwrite=overwrite)
+    labelled = [
+        (str(source.path), source.label.label)
+        for source in read_queries(Path(photos)).sources
+        if source.label is not None and source.label.label is not None
+    ]
+    identities = _coded([label for _, label in labelled])
+    drawn = draw_pairs(identities, count, seed=seed)
+    return _write(Path(out), [path for path, _ in labelled], identities, drawn)
+
+
+def make_pairs_of_items(
+    store: Store, out: Path, *, count: int, hard: float, seed: int, overwrite: bool
+) -> DrawnPairs:
+    """Draw pairs from a gallery's own items; see `Gallery.make_pairs`."""
+    require_free(out, overwrite=overwrite)
+    with store.read() as tx:
+        # Of items with the same bytes the first: a photo and its copy tell nothing.
+        first: dict[str, tuple[int, str, str]] = {}
+        for item in tx.items():
+            if item.label is not None:
+                first.setdefault(item.content_hash, (item.id, item.path, item.label))
+        row_of = {item_id: row for row, (item_id, _, _) in enumerate(first.values())}
+        vectors = None
+        if hard:
+            vectors = np.empty((len(row_of), tx.encoder.dim), dtype=np.float16)
+            for part in tx.vectors():
+                rows = np.array([row_of.get(one, -1) for one in part.item_ids.tolist()])
+                vectors[rows[rows >= 0]] = part.data[rows >= 0]
+    identities = _coded([label for _, _, label in first.values()])
+    drawn = draw_pairs(identities, count, seed=seed, vectors=vectors, hard=hard)
+    return _write(out, [path for _, path, _ in first.values()], identities, drawn)
+
+
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Make sure that a file may be written.
+
+    Raises:
+        LookalikeError: It exists and may not be replaced, or its folder doesn't exist.
+    """
+    # os.path, as a name no file can have is told where the file is written.
+    is_folder = os.path.isdir(out)  # noqa: PTH112
+    if is_folder or not out.parent.is_dir():
+        what = "is a folder" if is_folder else "lies in a folder that does not exist"
+        raise LookalikeError(f"{out} {what}: name the CSV file to write.")
+    if os.path.exists(out) and not overwrite:  # noqa: PTH110
+        raise LookalikeError(f"{out} exists: say --force to replace it, or choose another name.")
+
+
+def _coded(labels: Sequence[str]) -> NDArray[np.int64]:
+    """Number the labels in order of appearance."""
+    codes: dict[str, int] = {}
+    return np.array([codes.setdefault(label, len(codes)) for label in labels], dtype=np.int64)
+
+
+def _write(
+    out: Path, paths: Sequence[str], identities: NDArray[np.int64], drawn: PairList
+) -> DrawnPairs:
+    folder = out.parent.resolve()
+
+    def named(place: int) -> str:
+        path = Path(paths[place])
+        name = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise LookalikeError(
+                f"The name of {path} is no text, so no CSV can hold it: rename the photo."
+            ) from error
+        return name
+
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for first, second, same in zip(
+        drawn.first.tolist(), drawn.second.tolist(), drawn.same.tolist(), strict=True
+    ):
+        writer.writerow((named(first), named(second), int(same)))
+    try:
+        out.write_bytes(text.getvalue().encode())
+    except OSError as error:
+        raise LookalikeError(
+            f"{out} can't be written ({error.strerror}): choose another place."
+        ) from error
+    used = np.union1d(drawn.first, drawn.second)
+    return DrawnPairs(
+        path=str(out),
+        pairs=len(drawn.same),
+        n_positive=int(drawn.same.sum()),
+        n_negative=int((~drawn.same).sum()),
+        hard=int(drawn.hard.sum()),
+        photos=len(used),
+        labels=len(np.unique(identities[used])),
+    )
