@@ -28,10 +28,12 @@ from retrieval.evaluation.conformal import (
     forecast,
     promised_threshold,
 )
+from retrieval.evaluation.decisions import Searches
 from retrieval.evaluation.distances import distance_rows
 from retrieval.evaluation.intervals import labelled_rate
 from retrieval.evaluation.tuning import candidate_thresholds, tune_fpir
 from retrieval.gallery import DEFAULT_ENCODER
+from retrieval.rules import RULES, Rule
 from retrieval.sources import Source, find_photos
 
 Floats = NDArray[np.float64]
@@ -80,18 +82,17 @@ def label_average_threshold(scores: NDArray[np.float32], codes: Ints, target: fl
 
 @dataclass(frozen=True)
 class Division:
-    """One gallery with its queries: distances float32, label codes int64."""
+    """One gallery with its queries: scores float32, label codes int64."""
 
-    own: NDArray[np.float32]  # of gallery items to the nearest item of another label
+    own: NDArray[np.float32]  # of gallery items, their label left out
     own_codes: Ints
-    strangers: NDArray[np.float32]  # of strangers to the nearest item
+    strangers: NDArray[np.float32]
     stranger_codes: Ints
-    mates: NDArray[np.float32]  # of mated queries to the nearest mate
-    non_mates: NDArray[np.float32]
+    known: Searches
 
     def dir(self, threshold: float) -> float:
         """Share of mated queries accepted with the right label."""
-        found = (self.mates < self.non_mates) & (self.mates.astype(np.float64) < threshold)
+        found = self.known.right & (self.known.score.astype(np.float64) < threshold)
         return float(found.mean())
 
 
@@ -106,7 +107,11 @@ def to_labels(
 
 
 def divide(
-    distances: NDArray[np.float32], codes: Ints, generator: np.random.Generator, held_out: float
+    distances: NDArray[np.float32],
+    codes: Ints,
+    generator: np.random.Generator,
+    held_out: float,
+    rule: Rule,
 ) -> Division:
     """Half of the labels become a gallery, of it a share mated queries; the rest are strangers."""
     n_labels = int(codes.max()) + 1
@@ -120,9 +125,13 @@ def divide(
     row = np.arange(len(codes))
     mates = near[row, codes].copy()
     near[row, codes] = np.inf
-    other = near.min(axis=1)
+    rivals = np.sort(near, axis=1)
     return Division(
-        other[items], codes[items], other[~known], codes[~known], mates[mated], other[mated]
+        rule(rivals[items]).astype(np.float32),
+        codes[items],
+        rule(rivals[~known]).astype(np.float32),
+        codes[~known],
+        Searches.of(mates[mated], rivals[mated], rule),
     )
 
 
@@ -147,12 +156,12 @@ FROM_STRANGERS: dict[str, Tune] = {
 }
 
 
-def real(distances: NDArray[np.float32], codes: Ints, target: float, runs: int) -> None:
+def real(distances: NDArray[np.float32], codes: Ints, target: float, runs: int, rule: Rule) -> None:
     """Tune on a gallery or on some strangers, judge on (other) strangers."""
     rows: dict[str, list[list[float]]] = {}
     for run in range(runs):
         generator = np.random.default_rng(run)
-        one = divide(distances, codes, generator, held_out=0.3)
+        one = divide(distances, codes, generator, held_out=0.3, rule=rule)
 
         def judge(name: str, value: float, judged: NDArray[np.bool_], one: Division = one) -> None:
             strangers, stranger_codes = one.strangers[judged], one.stranger_codes[judged]
@@ -170,7 +179,7 @@ def real(distances: NDArray[np.float32], codes: Ints, target: float, runs: int) 
         for name, tune in FROM_STRANGERS.items():
             value = tune(one.strangers[given], one.stranger_codes[given], target)
             judge(f"strangers: {name}", value, ~given)
-    print(f"### {runs} divisions of the photos, fpir={target}")
+    print(f"### {runs} divisions of the photos, fpir={target}, rule {rule.name}")
     head = "threshold from|FPIR by label|FPIR by photo|divisions above target|DIR|"
     head += "DIR in hindsight|DIR / hindsight"
     table(
@@ -465,16 +474,19 @@ def coverage(n_labels: int, runs: int) -> None:
 @click.command(help=__doc__)
 @click.argument("photos", type=click.Path(path_type=Path, exists=True))
 @click.option("--runs", default=200, show_default=True)
-def main(photos: Path, runs: int) -> None:
+@click.option("--simulated/--photos-only", "simulate", default=True, show_default=True)
+def main(photos: Path, runs: int, simulate: bool) -> None:
     """Print all tables."""
     vectors, codes = load_vectors(photos)
     distances = distance_rows(vectors, vectors)
-    for target in (0.05, 0.1):
-        real(distances, codes, target, runs)
-    growth(distances, codes, runs)
-    simulated(0.05, 0.95, 500, runs)
-    for labels in (40, 500):
-        coverage(labels, runs)
+    for rule in (RULES["margin"], RULES["nearest"]):
+        for target in (0.05, 0.1):
+            real(distances, codes, target, runs, rule)
+    if simulate:
+        growth(distances, codes, runs)
+        simulated(0.05, 0.95, 500, runs)
+        for labels in (40, 500):
+            coverage(labels, runs)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from retrieval import Gallery
@@ -18,6 +19,10 @@ COLOURS = {"red": (200, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220)}
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tests run side by side: threads that fight for the same cores make all of them slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure.
+settings.register_profile("lookalike", deadline=None)
+settings.load_profile("lookalike")
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,17 @@ conformal prediction (Lee, Barber, Willett, arXiv 2306.06342). Proof: an accepte
 Σ_{k ≤ K} share_k(≤ s) + 1 ≤ X (K + 1), so H(s) ≤ X for the mean H of all K + 1 labels' empirical
 distributions; s is a draw from H, and a draw satisfies H(s) ≤ X with probability at most X.
 
-*The gallery alone*, each photo scored by its nearest item of another label. A stranger meets all K
-labels, a gallery label K - 1, and the stranger's items might have been some gallery photo's only
-near ones. The same τ then accepts with probability ≤ X + v / (K + 1) ≤ 2 X, v = `_attracted`(m),
+*The gallery alone*, each photo scored with its own label left out. A stranger meets all K labels, a
+gallery label K - 1, and the stranger's items might have been some gallery photo's only near ones.
+The same τ then accepts with probability ≤ X + v / (K + 1) ≤ 2 X, v = `_attracted`(m),
 m = X (K + 1) - 1, so about X + √(2 X / K); with one photo per label and integer m the integer part
 of m + v + 1 is attained. Proof: among K + 1 labels let a_p be the share of p's photos accepted were
 p the stranger, T_p their largest score, and order labels by T. Of what the labels before p had
 accepted (c_p = Σ_{q<p} a_q in all) at most m still lies within T_p without p; the rest has p alone
 as nearest label. No photo has two sole nearest labels, so with s the last label
 Σ_p (c_p - m)₊ ≤ c_s. As a ≤ 1, w = c_s - m fulfils Σ_{i≥1} (w - i)₊ ≤ m, hence w ≤ v, and
-P = Σ a_p / (K + 1) ≤ (m + v + 1) / (K + 1). It holds for nearest-distance scores only.
+P = Σ a_p / (K + 1) ≤ (m + v + 1) / (K + 1). It holds for scores that rise only when their nearest
+label is taken away, as those of all `rules.RULES` do.
 """
 
 from __future__ import annotations

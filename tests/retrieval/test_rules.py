@@ -86,3 +86,15 @@ def test_few_labels_are_decided_by_the_nearest_item_alone() -> None:
     assert [default_rule(labels).name for labels in (0, 9, 10, 1000)] == [
         *("nearest", "nearest", "margin", "margin")
     ]
+
+
+@given(
+    st.lists(st.floats(0, 2, width=32), min_size=2, max_size=20).map(sorted),
+    st.integers(1, 19),
+    st.sampled_from(sorted(RULES)),
+)
+def test_a_rival_that_goes_never_raises_a_score(near: list[float], gone: int, rule: str) -> None:
+    """Promises made on a gallery's own labels rest on it (`evaluation.conformal`)."""
+    left = [one for place, one in enumerate(near) if place != min(gone, len(near) - 1)]
+    before, after = RULES[rule]([[*one, *[INF] * 20][:20] for one in (near, left)])
+    assert after <= before * (1 + 1e-12)
