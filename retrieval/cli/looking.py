@@ -126,7 +126,9 @@ def _measured(details: dict[str, Any]) -> Iterator[str]:
         for name, value in told.items()
     )
     if not details.get("promised", True):
-        yield "no promise, as there are too few labels: it only holds for these very photos"
+        # What was asked for is no promise, or could not be one.
+        why = "" if "asked" in details else ", as there are too few labels"
+        yield f"no promise{why}: it only holds for these very photos"
     if "fpir" in details:
         grown = percent(forecast(details["fpir"], _GROWTH))
         yield f"with {_GROWTH} times the labels FPIR would be {grown} at most, on average"

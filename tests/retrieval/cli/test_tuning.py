@@ -100,6 +100,7 @@ def test_other_objectives_are_reached_on_the_gallerys_own_photos(
         assert details["achieved"] >= 0.05
     assert f"({rule}, {objective}, tuned on gallery)" in run(*arguments).stdout
     assert ask_json("info", "-g", many)[0]["threshold"]["value"] == tuned["value"]
+    assert "no promise: it only holds for these very photos" in run("info", "-g", many).stdout
 
 
 def test_a_gallery_that_has_outgrown_its_threshold_says_so(
