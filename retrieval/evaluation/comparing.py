@@ -1,6 +1,8 @@
 """Comparing queries with every item of a gallery, some queries at a time.
 
-What is kept of a query is a row: no matrix of all queries by all items ever exists.
+What is kept of a query is a row: no matrix of all queries by all items ever exists. Items are
+compared in the order of their identities. A query's mates then stand side by side; once they are
+set aside, and with them what is excluded, whatever is left of its row are non-mates.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.distances import distance_rows
-from retrieval.evaluation.identities import NearestIdentities
-from retrieval.evaluation.metrics import SearchOutcomes, search_outcomes
+from retrieval.evaluation.excluding import Excluded
+from retrieval.evaluation.identities import NOBODY, Grouped, nearest_few
+from retrieval.evaluation.metrics import SearchOutcomes
 
-# Queries whose distances to all items are held at a time.
-_CHUNK = 64
+# Bytes of distances held at a time. All items are converted to float32 once for so many.
+_HELD = 400_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,9 @@ def compare(
 ) -> Compared:
     """Compare queries with all items.
 
+    The outcomes are those that `search_outcomes` defines. Of equally near items the first counts as
+    nearest, and of equally near identities the smallest.
+
     Args:
         queries: float32 or float16, shape `(n_queries, dim)`, L2-normalised.
         own: int64, shape `(n_queries,)`, each query's identity; `identities.NOBODY` where it has
@@ -62,32 +68,93 @@ def compare(
             `(n_items, e)`. Equal numbers ≥ 0 in the same column exclude (equal content, equal
             group); negative ones never do.
         progress: Told how many queries of how many are done.
+
+    Raises:
+        ValueError: A distance is NaN.
     """
-    nearest = NearestIdentities(len(queries), rivals)
-    mate, rival = np.full(len(queries), -1), np.full(len(queries), -1)
-    parts = []
-    for first in range(0, len(queries), _CHUNK):
-        some = slice(first, first + _CHUNK)
-        distances = distance_rows(queries[some].astype(np.float32), items)
-        mates = own[some, np.newaxis] == identities
-        eligible = np.ones(distances.shape, dtype=bool)
-        if exclude is not None:
-            for theirs, ours in zip(exclude[0][some].T, exclude[1].T, strict=True):
-                eligible &= (theirs[:, np.newaxis] != ours) | (theirs[:, np.newaxis] < 0)
-        outcomes = search_outcomes(distances, mates, eligible=eligible)
-        parts.append(outcomes)
-        if len(items):
-            of_mates = np.where(mates & eligible, distances, np.inf)
-            of_rivals = np.where(~mates & eligible, distances, np.inf)
-            mate[some] = _position(of_mates, outcomes.nearest_mate)
-            rival[some] = _position(of_rivals, outcomes.nearest_non_mate)
-            nearest.update(of_rivals, identities, some)
+    grouped = Grouped.of(identities)
+    begin, end = grouped.ranges(own)
+    excluded = None if exclude is None else Excluded(exclude[0], exclude[1][grouped.order])
+    compared = _nothing(len(queries), rivals)
+    chunk = min(max(_HELD // (4 * max(len(items), 1)), 1), len(queries))
+    held = np.empty((chunk, len(items)), dtype=np.float32)
+    for first in range(0, len(queries), max(chunk, 1)):
+        some = queries[first : first + chunk].astype(np.float32)
+        distances = distance_rows(some, items, order=grouped.order, out=held[: len(some)])
+        _refuse_nan(distances, first, grouped)
+        for query, row in enumerate(distances, start=first):
+            if excluded is not None:
+                row[excluded.of(query)] = np.inf
+            _reduce(query, row, slice(begin[query], end[query]), grouped, compared)
         if progress is not None:
-            progress(min(first + _CHUNK, len(queries)), len(queries))
+            progress(first + len(some), len(queries))
+    return compared
+
+
+def _nothing(queries: int, rivals: int) -> Compared:
+    """What queries find in an empty gallery; is filled in where they find more."""
     return Compared(
-        SearchOutcomes.concatenate(parts), mate, rival, nearest.identities, nearest.distances
+        SearchOutcomes(
+            nearest_mate=np.full(queries, np.inf, dtype=np.float32),
+            nearest_non_mate=np.full(queries, np.inf, dtype=np.float32),
+            mate_rank=np.zeros(queries, dtype=np.int64),
+            average_precision=np.full(queries, np.nan),
+            mates=np.zeros(queries, dtype=np.int64),
+        ),
+        mate=np.full(queries, -1, dtype=np.int64),
+        rival=np.full(queries, -1, dtype=np.int64),
+        rival_identities=np.full((queries, rivals), NOBODY, dtype=np.int64),
+        rival_distances=np.full((queries, rivals), np.inf, dtype=np.float32),
     )
 
 
-def _position(distances: NDArray[np.float32], nearest: NDArray[np.float32]) -> NDArray[np.intp]:
-    return np.where(np.isfinite(nearest), distances.argmin(axis=1), -1)
+def _refuse_nan(distances: NDArray[np.float32], first: int, grouped: Grouped) -> None:
+    # A minimum is NaN wherever one of its values is.
+    rows = np.flatnonzero(np.isnan(distances.min(axis=1, initial=np.inf)))
+    if len(rows):
+        item = grouped.order[np.isnan(distances[rows[0]])].min()
+        raise ValueError(f"the distance of query {first + rows[0]} to item {item} is NaN")
+
+
+def _reduce(
+    query: int,
+    distances: NDArray[np.float32],
+    own: slice,
+    grouped: Grouped,
+    compared: Compared,
+) -> None:
+    """Fill in what a query found; `distances` (n,) are in the group's order, and are used up."""
+    outcomes = compared.outcomes
+    mates = distances[own].copy()
+    distances[own] = np.inf  # non-mates from here on
+
+    nearest = grouped.nearest(distances)
+    few = nearest_few(nearest, compared.rival_distances.shape[1])
+    few = few[nearest[few] < np.inf]
+    compared.rival_identities[query, : len(few)] = grouped.names[few]
+    compared.rival_distances[query, : len(few)] = nearest[few]
+    if len(few):
+        outcomes.nearest_non_mate[query] = nearest[few[0]]
+        compared.rival[query] = grouped.order[distances == nearest[few[0]]].min()
+
+    found = np.count_nonzero(mates < np.inf)
+    if found:
+        place = mates.argmin()
+        rank = 1 + np.count_nonzero(distances <= mates[place])
+        outcomes.nearest_mate[query] = mates[place]
+        outcomes.mate_rank[query] = rank
+        outcomes.mates[query] = found
+        compared.mate[query] = grouped.order[own][place]
+        outcomes.average_precision[query] = (
+            _average_precision(np.sort(mates)[:found], distances) if rank <= found else 0.0
+        )
+
+
+def _average_precision(mates: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    """AP@R of one query: its mates' distances (R,), ascending, and the non-mates'."""
+    depth = len(mates)
+    # More than R non-mates can't stand before a mate that is among the first R results.
+    before = np.searchsorted(np.sort(np.partition(others, depth - 1)[:depth]), mates, side="right")
+    place = np.arange(1, depth + 1)
+    rank = place + before
+    return float(np.sum(place / rank, where=rank <= depth)) / depth

@@ -12,6 +12,8 @@ from db import Item, Reader
 
 # Items converted to float32 at a time: 20 MB at 1280 dimensions.
 _BLOCK = 4096
+# Of them, so many at a time: few enough to stay in a core's cache between reading and writing.
+_PIECE = 64
 # Items compared with as many others at a time: 16 MB of distances.
 _SQUARE = 2048
 
@@ -51,23 +53,38 @@ def gallery_vectors(tx: Reader) -> GalleryVectors:
 
 
 def distance_rows(
-    queries: NDArray[np.float32], items: NDArray[np.float16] | NDArray[np.float32]
+    queries: NDArray[np.float32],
+    items: NDArray[np.float16] | NDArray[np.float32],
+    *,
+    order: NDArray[np.int64] | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Compute the cosine distance of each query to each item.
 
     Args:
         queries: float32, shape `(n_queries, dim)`, L2-normalised.
         items: float16 or float32, shape `(n_items, dim)`, L2-normalised.
+        order: int64, shape `(n_items,)`, which item each column is; their own order by default.
+        out: float32, shape `(n_queries, n_items)`, is filled and returned; new by default.
 
     Returns:
         float32, shape `(n_queries, n_items)`, in [0, 2].
     """
-    distances = np.empty((len(queries), len(items)), dtype=np.float32)
+    if out is None:
+        out = np.empty((len(queries), len(items)), dtype=np.float32)
+    # New memory for each block would cost as much as filling it.
+    block = np.empty((min(_BLOCK, len(items)), items.shape[1]), dtype=np.float32)
     for start in range(0, len(items), _BLOCK):
-        block = items[start : start + _BLOCK].astype(np.float32)
-        np.matmul(queries, block.T, out=distances[:, start : start + len(block)])
-    np.subtract(1, distances, out=distances)
-    return np.clip(distances, 0, 2, out=distances)
+        to = out[:, start : start + _BLOCK]
+        part = block[: to.shape[1]]
+        for first in range(0, len(part), _PIECE):
+            some = slice(start + first, start + min(first + _PIECE, len(part)))
+            part[first : first + _PIECE] = items[some if order is None else order[some]]
+        np.matmul(queries, part.T, out=to)
+        # At once, while it is in the cache.
+        np.subtract(1, to, out=to)
+        np.clip(to, 0, 2, out=to)
+    return out
 
 
 def distance_blocks(
