@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 # The distance of two photos that have nothing in common: where a missing rival is taken to stand.
 UNRELATED = 1.0
-# With fewer labels a rival says too little of a stranger: measured in docs/rules.md.
+# With fewer labels the next one says too little: docs/rules.md has the measurement.
 _LABELS_FOR_MARGIN = 10
 # Neighborhood Aware Cosine's own choice of neighbours and temperature.
 _NEIGHBOURS, _TEMPERATURE = 16, 0.07

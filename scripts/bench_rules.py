@@ -302,6 +302,32 @@ def compare(train: Photos, val: Photos, runs: int, *, trained: bool) -> None:
             print(f"| {rule} | {' | '.join(cells)} | {times} |")
 
 
+def few_labels(train: Photos, val: Photos, runs: int) -> None:
+    """Print how the rules fare in galleries of few labels, all of VAL's other photos strangers."""
+    print(f"\n### {DEFAULT_ENCODER}, queries from VAL, {runs} galleries of few labels\n")
+    print("| labels | nearest: DIR at FPIR 5% | margin | times |")
+    print("|---|---|---|---|")
+    asked = np.intersect1d(train.codes, val.codes)
+    for count in (2, 3, 5, 8, 10, 12, 20, 40):
+        rows = []
+        for run in range(runs):
+            known = np.random.default_rng([count, run]).choice(asked, count, replace=False)
+            gallery = train[np.isin(train.codes, known)]
+            labels, near = by_rank(distance_rows(val.vectors, gallery.vectors), gallery.codes)
+            nearest = near[:, :, 0]
+            ordered = np.sort(nearest, axis=1)
+            rows.append(
+                [
+                    dir_at(judged(nearest, labels, val.codes, RULES[rule](ordered)), 0.05)
+                    for rule in ("nearest", "margin")
+                ]
+            )
+        values = np.array(rows)
+        plain, margin = values.mean(axis=0)
+        wide = 1.96 * (values[:, 1] - values[:, 0]).std() / math.sqrt(runs)
+        print(f"| {count} | {plain:.3f} | {margin:.3f} ± {wide:.3f} | {margin / plain:.2f} |")
+
+
 @click.command(help=__doc__)
 @click.argument("train", type=click.Path(path_type=Path, exists=True))
 @click.argument("val", type=click.Path(path_type=Path, exists=True))
@@ -311,6 +337,7 @@ def main(train: Path, val: Path, runs: int, heads: int) -> None:
     """Print all tables; ± is half a 95 % interval of the difference to the nearest item."""
     photos = load([train, val])
     compare(*photos, runs, trained=False)
+    few_labels(*photos, 2 * runs)
     if heads:
         compare(*photos, heads, trained=True)
 
