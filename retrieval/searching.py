@@ -7,13 +7,12 @@ distances that leave this module are computed from the stored vectors, never tak
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +29,18 @@ from db import (
 )
 from indexes import Changes, ExactIndex, IndexFileError, load, save
 from retrieval.identification import NearestItem
-from retrieval.rules import NEAREST, RULES, UNRELATED
+from retrieval.ranking import identity_candidates, nearest_items, nearest_of_each, rank
+from retrieval.rules import NEAREST, RULES
 
 _log = logging.getLogger(__name__)
 
-# A distance by stored vectors, the item's id, and the candidate.
-_Ranked = tuple[float, int, Candidate]
 
 # Candidates whose stored vectors are looked at first, beyond k.
 _SPARE = 8
 # Candidates the index names at first, and how many times as many where those don't suffice.
 _DEPTH, _DEEPER = 40, 4
+# The same where the nearest of another identity is wanted too: the index takes hardly longer.
+_DEPTH_OF_IDENTITIES = 160
 # Candidates kept in memory: some 50 MB at 1280 dimensions.
 _KEPT = 16_384
 # A new generation is due when this share of the vectors has come or gone since the last one,
@@ -92,13 +92,14 @@ class _Held:
             found |= fetched
         return [found[one] for one in ids if one in found]
 
-    def identities(self, glance: Glance, ids: list[int]) -> list[str | int]:
-        """Return what these vectors, all of them live, show."""
-        missing = [one for one in ids if one not in self.shown]
+    def identities(self, glance: Glance, ids: list[int], first: int, last: int) -> list[str | int]:
+        """Return what the vectors from one place up to another show, all of them live."""
+        some = ids[first:last]
+        missing = [one for one in some if one not in self.shown]
         if missing:
             self.shown.update(glance.identities(missing))
         # One the store doesn't know is nobody else's.
-        return [self.shown.get(one, -one) for one in ids]
+        return [self.shown.get(one, -one) for one in some]
 
 
 class Searcher:
@@ -144,7 +145,8 @@ class Searcher:
             identities = max(2, rule.identities)
         answers: list[list[NearestItem]] = [[] for _ in queries]
         nearest: list[list[NearestItem]] = [[] for _ in queries]
-        pending, depth = list(range(len(queries))), max(_DEPTH, 2 * k)
+        pending = list(range(len(queries)))
+        depth = max(_DEPTH if identities == 1 else _DEPTH_OF_IDENTITIES, 2 * k)
         while pending:
             with self._lock:
                 count = len(held.index)
@@ -155,27 +157,31 @@ class Searcher:
                 distances = hits.distances[row]
                 ids: list[int] = hits.ids[row].tolist()
                 # The k-th of the first few tells how far off a nearer one may be reported.
-                few = ids[: k + _SPARE]
-                ranked = _ranked(queries[place], held.candidates(glance, few))
+                looked_at = ids[: k + _SPARE]
+                proven = True
+                if identities > 1:
+                    near = identity_candidates(
+                        partial(held.identities, glance, ids),
+                        distances.tolist(),
+                        identities,
+                        error=hits.error,
+                        complete=depth >= count,
+                    )
+                    proven = near is not None
+                    looked_at += [ids[one] for one in near or () if one >= len(looked_at)]
+                ranked = rank(queries[place], held.candidates(glance, looked_at))
                 reach = ranked[k - 1][0] + hits.error if len(ranked) >= k else np.inf
                 within = int(distances.searchsorted(reach, side="right"))
-                if within > len(few):
-                    others = held.candidates(glance, ids[len(few) : within])
-                    ranked = sorted(ranked + _ranked(queries[place], others))
-                proven = within < depth or depth >= count
-                if identities > 1 and proven:
-                    told = _Told(ids, distances.tolist(), hits.error, depth >= count)
-                    ranked_too = _nearest_identities(
-                        glance, held, queries[place], told, ranked, identities
-                    )
-                    proven = ranked_too is not None
-                    nearest[place] = _items(ranked_too or [])
-                answers[place] = _items(ranked[:k])
-                if not proven:
+                if within > k + _SPARE:
+                    known = set(looked_at)
+                    others = [one for one in ids[k + _SPARE : within] if one not in known]
+                    ranked = sorted(ranked + rank(queries[place], held.candidates(glance, others)))
+                if not proven or within == depth < count:
                     unproven.append(place)
+                    continue
+                answers[place] = nearest_items(ranked[:k])
+                nearest[place] = nearest_items(nearest_of_each(ranked, identities))
             pending, depth = unproven, depth * _DEEPER
-        if identities == 1:
-            nearest = [items[:1] for items in answers]
         return Found(answers, nearest, len(held.index), held.threshold)
 
     def write_generation(self) -> bool:
@@ -260,100 +266,6 @@ class Searcher:
             # A young one may be another writer's, about to be recorded.
             if path.name not in known and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS:
                 path.unlink(missing_ok=True)
-
-
-class _Told(NamedTuple):
-    """What the index told of one query: vectors, nearest first, and how far off it may be."""
-
-    ids: list[int]
-    distances: list[float]
-    error: float
-    complete: bool
-
-
-def _nearest_identities(
-    glance: Glance,
-    held: _Held,
-    query: NDArray[np.float32],
-    told: _Told,
-    ranked: list[_Ranked],
-    count: int,
-) -> list[_Ranked] | None:
-    """Find the nearest item of each of the nearest identities by stored vectors.
-
-    Args:
-        glance: The snapshot.
-        held: What is in memory of it.
-        query: float32, shape `(dim,)`.
-        told: What the index told.
-        ranked: The candidates ranked so far, which need not be ranked again.
-        count: How many identities.
-
-    Returns:
-        Nearest first; `None` where the index must tell more to be sure.
-    """
-    ids = [one for one in told.ids if one >= 0]
-    shown = held.identities(glance, ids)
-    first: dict[str | int, float] = {}
-    for identity, distance in zip(shown, told.distances, strict=False):
-        first.setdefault(identity, distance)
-    reach = sorted(first.values())[count - 1] if len(first) >= count else np.inf
-    # Of an identity no item lies nearer than its first by more than twice the error; and nothing
-    # beyond what the last identity wanted can be off by comes in.
-    last = min(reach, UNRELATED) + 2 * told.error
-    if not told.complete and told.distances[-1] <= last:
-        return None
-    known = {candidate.vector_id for _, _, candidate in ranked}
-    wanted = [
-        one
-        for one, identity, distance in zip(ids, shown, told.distances, strict=False)
-        if distance <= min(last, first[identity] + 2 * told.error) and one not in known
-    ]
-    best: dict[str | int, _Ranked] = {}
-    for one in sorted(ranked + _ranked(query, held.candidates(glance, wanted))):
-        label, item_id = one[2].label, one[1]
-        best.setdefault(item_id if label is None else label, one)
-    return list(best.values())[:count]
-
-
-def exact_distances(query: NDArray[np.float32], stored: NDArray[np.float16]) -> NDArray[np.float64]:
-    """Compute the cosine distances that are compared with a threshold.
-
-    In float64, so that the order of summation, and with it the size of a batch, can't move a
-    distance across a threshold.
-
-    Args:
-        query: float32, shape `(dim,)`, L2-normalised.
-        stored: float16, shape `(n, dim)`, as the store keeps vectors.
-
-    Returns:
-        float64, shape `(n,)`, in [0, 2].
-    """
-    products = stored.astype(np.float64) @ query.astype(np.float64)
-    return np.minimum(np.maximum(1 - products, 0), 2)  # np.clip takes longer for few
-
-
-def _ranked(query: NDArray[np.float32], candidates: list[Candidate]) -> list[_Ranked]:
-    """Order candidates by their exact distance, ties by item, which comes second."""
-    if not candidates:
-        return []
-    data = np.frombuffer(b"".join([one.data for one in candidates]), dtype="<f2")
-    distances = exact_distances(query, data.reshape(len(candidates), -1)).tolist()
-    item_ids = [one.item_id for one in candidates]
-    return sorted(zip(distances, item_ids, candidates, strict=True))
-
-
-def _items(ranked: list[_Ranked]) -> list[NearestItem]:
-    return [
-        NearestItem(
-            candidate.item_id,
-            candidate.label,
-            distance,
-            candidate.path,
-            json.loads(candidate.metadata) if candidate.metadata != "{}" else {},
-        )
-        for distance, _, candidate in ranked
-    ]
 
 
 def _largest(vectors: NDArray[np.float16]) -> float:

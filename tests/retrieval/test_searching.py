@@ -12,7 +12,8 @@ import pytest
 
 from db import NewItem, Store
 from retrieval import searching
-from retrieval.searching import Searcher, exact_distances
+from retrieval.ranking import exact_distances
+from retrieval.searching import Searcher
 
 DIM = 16
 
@@ -82,7 +83,7 @@ def nearest_by_hand(store: Store, query: np.ndarray, count: int) -> list[tuple[i
 def test_the_nearest_identities_are_those_of_brute_force(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identities: int, depth: int
 ) -> None:
-    monkeypatch.setattr(searching, "_DEPTH", depth)
+    monkeypatch.setattr(searching, "_DEPTH_OF_IDENTITIES", depth)
     ids = add(store, 1, 60)
     with store.write() as tx:
         tx.add_items([item(f"/flat/{n}", label="flat") for n in range(200)], unit(5, 200) / 1)
