@@ -70,10 +70,7 @@ def compare(
         some = slice(first, first + _CHUNK)
         distances = distance_rows(queries[some].astype(np.float32), items)
         mates = own[some, np.newaxis] == identities
-        eligible = np.ones(distances.shape, dtype=bool)
-        if exclude is not None:
-            for theirs, ours in zip(exclude[0][some].T, exclude[1].T, strict=True):
-                eligible &= (theirs[:, np.newaxis] != ours) | (theirs[:, np.newaxis] < 0)
+        eligible = eligible_items(exclude, some, distances.shape)
         outcomes = search_outcomes(distances, mates, eligible=eligible)
         parts.append(outcomes)
         if len(items):
@@ -87,6 +84,25 @@ def compare(
     return Compared(
         SearchOutcomes.concatenate(parts), mate, rival, nearest.identities, nearest.distances
     )
+
+
+def eligible_items(
+    exclude: tuple[NDArray[np.int64], NDArray[np.int64]] | None,
+    rows: slice | NDArray[np.intp],
+    shape: tuple[int, ...],
+) -> NDArray[np.bool_]:
+    """Say which items take part in the searches of some queries.
+
+    Args:
+        exclude: As in `compare`.
+        rows: The queries, of all that `exclude` speaks of.
+        shape: (how many queries these are, n_items).
+    """
+    eligible = np.ones(shape, dtype=bool)
+    if exclude is not None:
+        for theirs, ours in zip(exclude[0][rows].T, exclude[1].T, strict=True):
+            eligible &= (theirs[:, np.newaxis] != ours) | (theirs[:, np.newaxis] < 0)
+    return eligible
 
 
 def _position(distances: NDArray[np.float32], nearest: NDArray[np.float32]) -> NDArray[np.intp]:
