@@ -81,7 +81,8 @@ def label_rows(judged: Judged, threshold: float | None) -> list[LabelRow]:
     """Count by label, worst first.
 
     Worst is the smallest share of right decisions at the threshold, or without one the smallest
-    recall@1; of equals the label with more queries comes first. Without a threshold nothing is
+    recall@1; of equals the smaller
+    recall@1, then the label with more queries, comes first. Without a threshold nothing is
     decided about strangers, and they come last.
     """
     searches, ranks = judged.searches, judged.compared.outcomes.mate_rank
@@ -101,7 +102,7 @@ def label_rows(judged: Judged, threshold: float | None) -> list[LabelRow]:
             wrong = int(np.count_nonzero(let_in)) - right
             counts = (right, wrong, n - right - wrong)
         rows.append(LabelRow(label, known, n, found, *counts))
-    return sorted(rows, key=lambda row: (_goodness(row), -row.n, row.label or "", row.known))
+    return sorted(rows, key=_goodness)
 
 
 def worst_misses(judged: Judged, threshold: float | None) -> list[Case]:
@@ -133,10 +134,12 @@ def _accepted(judged: Judged, threshold: float | None) -> NDArray[np.bool_] | No
     return None if threshold is None else judged.searches.score.astype(np.float64) < threshold
 
 
-def _goodness(row: LabelRow) -> float:
+def _goodness(row: LabelRow) -> tuple[float, float, int, str, bool]:
+    found = 2.0 if row.recall_at_1 is None else row.recall_at_1.value
+    kept = found
     if row.accepted_right is not None and row.rejected is not None:
-        return (row.accepted_right if row.known else row.rejected) / row.n
-    return 2.0 if row.recall_at_1 is None else row.recall_at_1.value
+        kept = (row.accepted_right if row.known else row.rejected) / row.n
+    return kept, found, -row.n, row.label or "", row.known
 
 
 def _cases(
