@@ -146,11 +146,7 @@ class Gallery(Contents):
             )
 
     def require_precision(self, precision: str) -> None:
-        """Make sure that this gallery computes in `precision`.
-
-        Raises:
-            GalleryError: It computes in another one.
-        """
+        """Make sure that this gallery computes in `precision`, or raise a GalleryError."""
         with self._store.read() as tx:
             mine = tx.settings()["precision"]
         if mine != precision:
@@ -357,17 +353,16 @@ class Gallery(Contents):
 
         Args:
             queries: A folder (labels are the parent folders' names; with subfolders `probe` and
-                `unknown`, photos in the latter are strangers) or a CSV
-                `path,label[,split][,group]`. A photo whose label the gallery lacks is a stranger.
-                A photo that is itself an item of the gallery, by its bytes, is not compared with
-                that item, nor is one with items of its group. `None` lets the gallery's own
-                labelled items play queries: nothing is encoded.
+                `unknown`, the latter's photos are strangers) or a CSV `path,label[,split][,group]`.
+                A photo whose label the gallery lacks is a stranger. One that is itself an item, by
+                its bytes, is not compared with it, nor with items of its group. `None`: the
+                gallery's own labelled items play queries, and nothing is encoded.
             split: Only the CSV's rows of this split.
             rule: How scores are made; `None` takes the rule of the gallery's threshold.
             thresholds: Scores to judge the decision at, beside the gallery's threshold.
             open_set: Also hide a share of the labels from the gallery, over and over.
-            report: Also write an HTML page there: figures, curves, the worst photos.
-            table: Also write the figures as CSV there.
+            report: Also write a page there, with curves and the worst photos.
+            table: Also write the figures there as CSV.
             progress: Told how many photos of how many are done.
 
         Raises:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from retrieval.evaluation.cases import Case, LabelRow, Shown
-from retrieval.evaluation.decisions import DecisionRates
+from retrieval.evaluation.decisions import DecisionRates, DirAtFpir
 from retrieval.evaluation.intervals import Interval
-from retrieval.evaluation.openset import OpenSet, Spread
+from retrieval.evaluation.openset import OpenSet, OpenSetPoint, Spread
 from retrieval.evaluation.protocol import Evaluation
 from retrieval.evaluation.summary import AtThreshold, Summary
 from retrieval.pages.evaluation_plots import det_chart, dir_chart, histogram_chart, roc_chart
@@ -96,9 +96,9 @@ def _in_plain_words(evaluation: Evaluation, summary: Summary) -> Iterable[Html]:
     yield from (_warning(said) for said in _warnings(evaluation))
     yield tag(
         "p",
-        "In brackets: what 95 % of "
-        + ("1,000 draws of the labels" if found is None else "the draws or repeats")
-        + " span. Photos of one label resemble each other, so it is labels that count.",
+        "In brackets: what 95 % of 1,000 draws of the labels"
+        + ("" if found is None else ", or of the repeats,")
+        + " span. Photos of one label resemble each other, so it is labels that are drawn.",
         class_="quiet",
     )
 
@@ -172,19 +172,20 @@ def _decisions(evaluation: Evaluation) -> Iterable[Html]:
     if evaluation.n_non_mated:
         yield table(
             "Known photos named rightly where at most a share of these strangers is accepted",
-            ("FPIR", "DIR", "threshold", "note"),
+            ("FPIR", "DIR", "threshold"),
             [
                 (
                     _share(one.fpir),
                     _share(one.dir),
                     Number("–" if one.threshold is None else f"{one.threshold:.4f}"),
-                    one.note or "",
                 )
                 for one in evaluation.dir_at_fpir
             ],
         )
+        yield from _notes(evaluation.dir_at_fpir)
     if evaluation.open_set is not None:
         yield _open_set(evaluation.open_set)
+        yield from _notes(evaluation.open_set.points)
 
 
 def _decision(rates: DecisionRates, tau: float | None) -> Sequence[str]:
@@ -198,18 +199,24 @@ def _open_set(found: OpenSet) -> Html:
     return table(
         f"Open set: {_count(found.hidden_labels, 'label')} hidden at random, {found.repeats:,} "
         f"times (seed {found.seed}); mean and 95 % of the times",
-        ("FPIR", "DIR", "misidentified", "threshold", "note"),
+        ("FPIR", "DIR", "misidentified", "threshold"),
         [
             (
                 _share(point.fpir),
                 _spread(point.dir),
                 _spread(point.misidentification),
                 Number("–" if point.threshold is None else f"{point.threshold.mean:.4f}"),
-                point.note or "",
             )
             for point in found.points
         ],
     )
+
+
+def _notes(points: Sequence[DirAtFpir | OpenSetPoint]) -> Iterable[Html]:
+    """Say what was missing, below the table: beside it there is no room on a phone."""
+    for point in points:
+        if point.note is not None:
+            yield tag("p", f"At FPIR {point.fpir:.1%}: {point.note}.", class_="quiet")
 
 
 def _curves(evaluation: Evaluation, summary: Summary) -> Iterable[Html]:

@@ -24,15 +24,18 @@ def histogram_chart(found: Histograms, rule: str, threshold: float | None) -> Ht
     frames = []
     for place, (counts, name, class_) in enumerate(kinds):
         last = place == len(kinds) - 1
-        y = Axis(f"searches: {name} ({counts.sum():,})", 0, _round_up(int(counts.max())))
+        y = Axis(f"{name} ({counts.sum():,})", 0, _round_up(int(counts.max())), steps=3)
         frame = Frame(x, y, top=102 * place, height=138 if last else 102, last=last)
         frame.bars(found.edges, counts, class_)
         if threshold is not None:
             frame.upright(threshold, None if place else f"τ {threshold:.4f}")
         frames.append(frame)
-    how = "Each query is searched once."
+    how = "How many searches have a score in each bin; each query is searched once."
     if found.repeats:
-        how = f"Counted over the {found.repeats} repeats of the open-set protocol."
+        how = (
+            "How many searches have a score in each bin, over the "
+            f"{found.repeats:,} repeats of the open-set protocol."
+        )
     if found.without_score:
         how += f" {found.without_score:,} searches had nothing to be compared with."
     accepts = "" if threshold is None else " What lies left of τ is accepted."
@@ -130,4 +133,4 @@ def _decade(value: float) -> float:
 def _round_up(count: int) -> int:
     """A round number at or above a count, for an axis to end at."""
     unit = int(10 ** (len(str(count)) - 1))
-    return next(n for n in (unit, 2 * unit, 5 * unit, 10 * unit) if n >= max(count, 1))
+    return next(unit * n for n in (1, 2, 3, 5, 10) if unit * n >= max(count, 1))

@@ -14,7 +14,6 @@ from retrieval.pages.page import Html, join, tag
 # In units of the drawing, which shrinks to a phone's width: text must stay legible there.
 WIDTH = 440
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 26, 44
-_TICK = 5
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class Axis:
         high: Where it ends, above `low`.
         log: Whether equal steps are equal ratios.
         percent: Whether its ticks are shares, told as percentages.
+        steps: About how many steps it is parted into, unless `log`.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Axis:
     high: float
     log: bool = False
     percent: bool = False
+    steps: int = 5
 
     def share(self, values: ArrayLike) -> NDArray[np.float64]:
         """Place values along the axis, 0 at its beginning and 1 at its end; none lies outside."""
@@ -53,7 +54,7 @@ class Axis:
             digits = (1, 2, 5) if high - low < 3 else (1,)
             marks = [float(f"{d}e{power}") for power in range(low, high + 1) for d in digits]
         else:
-            rough = (self.high - self.low) / _TICK
+            rough = (self.high - self.low) / self.steps
             unit = 10.0 ** math.floor(math.log10(rough))
             step = next(unit * d for d in (1, 2, 5, 10) if unit * d >= rough * (1 - 1e-9))
             first = math.ceil(self.low / step - 1e-9)
