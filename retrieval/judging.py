@@ -16,6 +16,24 @@ from retrieval.pages.page import require_place, write_page
 from retrieval.rules import Rule
 
 
+def require_places(report: Path | None, table: Path | None, *, outside: Path | None) -> None:
+    """Make sure that both can be written: nobody wants to learn that after an hour of encoding.
+
+    Args:
+        report: The page, if one is wanted.
+        table: The CSV, if one is wanted.
+        outside: The gallery's folder, which nothing may be written into, if there is one yet.
+
+    Raises:
+        LookalikeError: One can't be written, or both are the same file.
+    """
+    for path in (report, table):
+        if path is not None:
+            require_place(path, outside=outside)
+    if report is not None and table is not None and report.resolve() == table.resolve():
+        raise LookalikeError(f"{report} can't be both the report and the table: name two files.")
+
+
 def judge(
     store: Store,
     folder: Path,
@@ -35,12 +53,7 @@ def judge(
     Raises:
         LookalikeError: There is nothing to judge by, or the report or the table can't be written.
     """
-    wanted = [path for path in (report, table) if path is not None]
-    # Nobody wants to learn that after an hour of encoding.
-    for path in wanted:
-        require_place(path, outside=folder)
-    if report is not None and table is not None and report.resolve() == table.resolve():
-        raise LookalikeError(f"{report} can't be both the report and the table: name two files.")
+    require_places(report, table, outside=folder)
     asked = None if queries is None else read_queries(queries, split=split)
     with store.read() as tx:
         vectors, stored = gallery_vectors(tx), tx.threshold()
@@ -54,7 +67,7 @@ def judge(
         open_set=open_set,
         progress=progress,
     )
-    if wanted:
+    if report is not None or table is not None:
         _write(evaluation, judged, folder, report, table)
     return evaluation
 

@@ -84,12 +84,17 @@ def evaluate(
     if pairs is not None:
         if queries is not None:
             raise click.UsageError("Say either QUERIES or --pairs PAIRS.csv.")
+        if report is not None or table is not None:
+            raise click.UsageError("--report and --csv tell of QUERIES, not of --pairs.")
         pairing.judge(
             pairs, gallery_path, encoder, thresholds=thresholds, device=device, as_json=as_json
         )
         return
     from retrieval.evaluation.protocol import OpenSetPlan
+    from retrieval.judging import require_places
 
+    # Before a data set's own gallery is embedded, too.
+    require_places(report, table, outside=gallery_path)
     plan = None if strangers is None else OpenSetPlan(strangers, repeats, seed)
     with (
         _gallery(queries, gallery_path, encoder, device) as gallery,

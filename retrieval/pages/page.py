@@ -129,18 +129,18 @@ def figure(picture: Html, *lines: str) -> Html:
     return tag("figure", picture, tag("figcaption", *(tag("span", line) for line in lines)))
 
 
-def require_place(path: Path, *, outside: Path) -> None:
+def require_place(path: Path, *, outside: Path | None) -> None:
     """Make sure that a file can be written, before the work for it begins.
 
     Args:
         path: The file.
-        outside: A gallery's folder, which nothing may be written into.
+        outside: A gallery's folder, which nothing may be written into; `None` where none is yet.
 
     Raises:
         LookalikeError: It can't be written there.
     """
     target = path.resolve()
-    if target.is_relative_to(outside.resolve()):
+    if outside is not None and target.is_relative_to(outside.resolve()):
         raise LookalikeError(
             f"{path} lies in the gallery {outside}, whose files are its own: choose another place."
         )

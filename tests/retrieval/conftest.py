@@ -53,11 +53,10 @@ def _judge(
     codes = {name: code for code, name in enumerate(names)}
     shown = [-item.id if item.label is None else codes[item.label] for item in items]
     gallery = GalleryVectors(
-        np.arange(1, len(items) + 1),
-        vectors.astype(np.float16),
-        np.array(shown, dtype=np.int64),
-        items,
-        codes,
+        vectors=vectors.astype(np.float16),
+        identities=np.array(shown, dtype=np.int64),
+        items=items,
+        codes=codes,
     )
     stored = None
     if threshold is not None:

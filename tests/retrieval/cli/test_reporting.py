@@ -172,6 +172,34 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_encoded(
     assert (gallery_path / "gallery.db").read_bytes() == before
 
 
+def test_a_data_set_with_its_own_gallery_is_reported_too(
+    run: Run,
+    refusal: Callable[..., str],
+    photos: Path,
+    queries: Path,
+    tiny_encoder: Path,
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    queries.rename(data / "probe")
+    photos.rename(data / "gallery")
+    arguments = ("eval", data, "--encoder", tiny_encoder, "--report")
+    said = refusal(
+        *("eval", data, "--encoder", "no such encoder", "--report", tmp_path / "a" / "b")
+    )
+    assert "make it first" in said
+    assert run(*arguments, tmp_path / "out.html").exit_code == 0
+    assert "Worst misses" in (tmp_path / "out.html").read_text(encoding="utf-8")
+
+
+def test_pairs_have_no_report(run: Run, gallery_path: Path, tmp_path: Path) -> None:
+    for option in ("--report", "--csv"):
+        result = run("eval", "--pairs", "p.csv", "-g", gallery_path, option, tmp_path / "out")
+        assert result.exit_code == 2
+        assert "not of --pairs" in result.stderr
+
+
 def test_one_file_cannot_be_both(
     refusal: Callable[..., str], gallery_path: Path, queries: Path, tmp_path: Path
 ) -> None:
