@@ -94,13 +94,14 @@ def _in_plain_words(evaluation: Evaluation, summary: Summary) -> Iterable[Html]:
             *_does(hidden),
         )
     yield from (_warning(said) for said in _warnings(evaluation))
-    yield tag(
-        "p",
-        "In brackets: what 95 % of 1,000 draws of the labels"
-        + ("" if found is None else ", or of the repeats,")
-        + " span. Photos of one label resemble each other, so it is labels that are drawn.",
-        class_="quiet",
-    )
+    if summary.at_threshold is not None:
+        yield tag(
+            "p",
+            "In brackets: what 95 % of 1,000 draws of the labels"
+            + ("" if found is None else ", or of the repeats,")
+            + " span. Photos of one label resemble each other, so it is labels that are drawn.",
+            class_="quiet",
+        )
 
 
 def _first_name(evaluation: Evaluation) -> Iterable[str]:

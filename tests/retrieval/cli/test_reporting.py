@@ -12,6 +12,7 @@ from click.testing import Result
 from PIL import Image
 
 from retrieval import Gallery
+from retrieval.errors import LookalikeError
 
 Run = Callable[..., Result]
 Ask = Callable[..., list[dict[str, Any]]]
@@ -238,3 +239,14 @@ def test_from_python(gallery: Gallery, queries: Path, tmp_path: Path) -> None:
     assert evaluation.queries == 4
     assert number(read(table)["evaluation", "", "queries"]["value"]) == 4
     assert "3 known photos and 1 stranger were searched" in report.read_text(encoding="utf-8")
+
+
+def test_from_python_a_place_is_looked_at_first_too(
+    gallery: Gallery, queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encoder(_gallery: Gallery) -> None:
+        raise AssertionError("the encoder was opened")
+
+    monkeypatch.setattr(Gallery, "encoder", property(encoder))
+    with pytest.raises(LookalikeError, match="make it first"):
+        gallery.evaluate(queries, report=tmp_path / "nowhere" / "out.html")

@@ -204,6 +204,8 @@ def test_a_summary_speaks_of_the_repeats_where_there_are_any(judge: Judge) -> No
     assert once.histograms is not None
     assert again.histograms is not None
     assert (once.histograms.repeats, again.histograms.repeats) == (0, 6)
+    for found, times in ((once.histograms, 1), (again.histograms, 6)):
+        assert (found.right + found.wrong + found.non_mated).sum() == times * 22
     assert once.open_set_at_threshold is None
     assert again.open_set_at_threshold is not None
     assert once.labels == again.labels

@@ -121,11 +121,13 @@ def test_the_first_words_are_the_figures(judge: Judge) -> None:
     assert f"Of the strangers it accepts {decided.fpir:.1%} (" in page.text
     assert "2 strangers can't show an FPIR below 100.0%" in page.text
     assert "20 known photos are few" in page.text
+    assert "In brackets: what 95 % of 1,000 draws of the labels span." in page.text
 
 
 def test_it_says_what_lacks(judge: Judge) -> None:
     _, no_threshold = read(judge(LABELS))
     assert "has no threshold for the rule nearest" in no_threshold.text
+    assert "In brackets" not in no_threshold.text
     _, no_strangers = read(judge([*"aabb"], threshold=0.4))
     assert "There were no strangers" in no_strangers.text
     assert "take both known photos and strangers" in no_strangers.text.replace(
