@@ -21,13 +21,12 @@ from retrieval.contents import Contents
 from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
-from retrieval.evaluation.distances import gallery_vectors
-from retrieval.evaluation.inputs import read_queries
-from retrieval.evaluation.protocol import Evaluation, OpenSetPlan, evaluate
+from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_paths, sync_folder
 from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
 from retrieval.identification import Identification, NearestItem
+from retrieval.judging import judge
 from retrieval.searching import Searcher
 
 DEFAULT_ENCODER = "efficientnet_lite0"
@@ -147,11 +146,7 @@ class Gallery(Contents):
             )
 
     def require_precision(self, precision: str) -> None:
-        """Make sure that this gallery computes in `precision`.
-
-        Raises:
-            GalleryError: It computes in another one.
-        """
+        """Make sure that this gallery computes in `precision`, or raise a GalleryError."""
         with self._store.read() as tx:
             mine = tx.settings()["precision"]
         if mine != precision:
@@ -350,40 +345,43 @@ class Gallery(Contents):
         rule: str | None = None,
         thresholds: Sequence[float] = (),
         open_set: OpenSetPlan | None = None,
+        report: str | os.PathLike[str] | None = None,
+        table: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Judge the gallery by queries whose labels are known.
 
         Args:
             queries: A folder (labels are the parent folders' names; with subfolders `probe` and
-                `unknown`, photos in the latter are strangers) or a CSV
-                `path,label[,split][,group]`. A photo whose label the gallery lacks is a stranger.
-                A photo that is itself an item of the gallery, by its bytes, is not compared with
-                that item, nor is one with items of its group. `None` lets the gallery's own
-                labelled items play queries: nothing is encoded.
+                `unknown`, the latter's photos are strangers) or a CSV `path,label[,split][,group]`.
+                A photo whose label the gallery lacks is a stranger. One that is itself an item, by
+                its bytes, is not compared with it, nor with items of its group. `None`: the
+                gallery's own labelled items play queries, and nothing is encoded.
             split: Only the CSV's rows of this split.
             rule: How scores are made; `None` takes the rule of the gallery's threshold.
             thresholds: Scores to judge the decision at, beside the gallery's threshold.
             open_set: Also hide a share of the labels from the gallery, over and over.
+            report: Also write a page there, with curves and the worst photos.
+            table: Also write the figures there as CSV.
             progress: Told how many photos of how many are done.
 
         Raises:
-            LookalikeError: The queries can't be read, or there are too few labels to hide some.
+            LookalikeError: The queries can't be read, there are too few labels to hide some, or
+                the report or the table can't be written.
         """
-        asked = None if queries is None else read_queries(Path(queries), split=split)
-        with self._store.read() as tx:
-            vectors, stored = gallery_vectors(tx), tx.threshold()
-        evaluation, _ = evaluate(
-            vectors,
-            stored,
-            asked,
+        return judge(
+            self._store,
+            self.path,
             lambda: self.encoder,
+            None if queries is None else Path(queries),
+            split=split,
             rule=named_rule(rule),
             thresholds=thresholds,
             open_set=open_set,
+            report=None if report is None else Path(report),
+            table=None if table is None else Path(table),
             progress=progress,
         )
-        return evaluation
 
     def evaluate_pairs(
         self,

@@ -43,6 +43,17 @@ if TYPE_CHECKING:
     help="With --strangers: how often, with other labels each time.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the hidden labels.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Also write an HTML page with curves and the worst photos; an old one is replaced.",
+)
+@click.option(
+    "--csv",
+    "table",
+    type=click.Path(path_type=Path),
+    help="Also write the figures as CSV; an old file is replaced.",
+)
 @options.device
 @options.as_json
 def evaluate(
@@ -56,6 +67,8 @@ def evaluate(
     strangers: float | None,
     repeats: int,
     seed: int,
+    report: Path | None,
+    table: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -71,12 +84,17 @@ def evaluate(
     if pairs is not None:
         if queries is not None:
             raise click.UsageError("Say either QUERIES or --pairs PAIRS.csv.")
+        if report is not None or table is not None:
+            raise click.UsageError("--report and --csv tell of QUERIES, not of --pairs.")
         pairing.judge(
             pairs, gallery_path, encoder, thresholds=thresholds, device=device, as_json=as_json
         )
         return
     from retrieval.evaluation.protocol import OpenSetPlan
+    from retrieval.judging import require_places
 
+    # Before a data set's own gallery is embedded, too.
+    require_places(report, table, outside=gallery_path)
     plan = None if strangers is None else OpenSetPlan(strangers, repeats, seed)
     with (
         _gallery(queries, gallery_path, encoder, device) as gallery,
@@ -88,12 +106,18 @@ def evaluate(
             rule=rule,
             thresholds=thresholds or (),
             open_set=plan,
+            report=report,
+            table=table,
             progress=progress,
         )
     if as_json:
         click.echo(to_json(evaluation))
-    else:
-        _print_evaluation(evaluation)
+        return
+    _print_evaluation(evaluation)
+    if report is not None:
+        click.echo(f"{click.format_filename(report)} shows it with curves and photos")
+    if table is not None:
+        click.echo(f"{click.format_filename(table)} has the figures as CSV")
 
 
 @contextmanager

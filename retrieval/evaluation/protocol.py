@@ -97,6 +97,9 @@ class Judged:
     Attributes:
         paths: The queries' photos.
         labels: What they show; `None` where nobody said.
+        vectors: Their vectors, float32 or float16 (n, dim).
+        own: int64 (n,), their identities; `identities.NOBODY` where they have none here.
+        exclude: Which items are kept out of their searches, as `compare` wants it.
         searches: What the rule made of them.
         compared: What they found.
         gallery: What they were compared with.
@@ -105,6 +108,9 @@ class Judged:
 
     paths: list[Path]
     labels: list[str | None]
+    vectors: NDArray[np.float32] | NDArray[np.float16]
+    own: NDArray[np.int64]
+    exclude: tuple[NDArray[np.int64], NDArray[np.int64]]
     searches: Searches
     compared: Compared
     gallery: GalleryVectors
@@ -182,7 +188,15 @@ def evaluate(
         failed=tuple(failed),
     )
     return evaluation, Judged(
-        asked.paths, asked.labels, searches, compared, gallery, tuple(repeated)
+        paths=asked.paths,
+        labels=asked.labels,
+        vectors=asked.vectors,
+        own=asked.own,
+        exclude=asked.exclude,
+        searches=searches,
+        compared=compared,
+        gallery=gallery,
+        open_set=tuple(repeated),
     )
 
 

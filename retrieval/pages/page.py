@@ -7,6 +7,7 @@ paths, which anybody may have named, can't become markup.
 from __future__ import annotations
 
 import html
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,12 @@ _VOID = frozenset({"img", "meta"})
 
 class Html(str):
     """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+class Number(str):
+    """A figure, written out: in a table it goes to the right."""
 
     __slots__ = ()
 
@@ -77,19 +84,44 @@ def page(title: str, *body: str) -> Html:
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Html:
-    """Make a table: the first cell of a row heads it, and whole numbers go to the right."""
+    """Make a table: the first cell of a row heads it, and numbers go to the right.
 
-    def cell(value: str | int) -> Html:
-        if isinstance(value, int):
-            return tag("td", f"{value:,}", class_="number")
-        return tag("td", value)
+    Args:
+        caption: What it shows.
+        header: The columns' names.
+        rows: Cells; whole numbers and `Number` are numbers. There are as many as columns.
+    """
+    right = [
+        bool(rows) and all(isinstance(row[place], (int, Number)) for row in rows)
+        for place in range(len(header))
+    ]
+
+    def cell(element: str, value: str | int, *, number: bool, **attributes: str) -> Html:
+        text = f"{value:,}" if isinstance(value, int) else value
+        return tag(element, text, class_="number" if number else None, **attributes)
 
     body = [
-        tag("tr", tag("th", str(first), scope="row"), *map(cell, others)) for first, *others in rows
+        tag(
+            "tr",
+            cell("th", first, number=False, scope="row"),
+            *(cell("td", one, number=isinstance(one, (int, Number))) for one in others),
+        )
+        for first, *others in rows
     ]
-    heads = tag("tr", *(tag("th", one, scope="col") for one in header))
+    heads = tag(
+        "tr",
+        *(
+            cell("th", one, number=place > 0 and right[place], scope="col")
+            for place, one in enumerate(header)
+        ),
+    )
     made = tag("table", tag("caption", caption), tag("thead", heads), tag("tbody", *body))
     return tag("div", made, class_="scroll")
+
+
+def details(summary: str, *content: str) -> Html:
+    """Fold something away that is long."""
+    return tag("details", tag("summary", summary), *content)
 
 
 def figure(picture: Html, *lines: str) -> Html:
@@ -97,24 +129,44 @@ def figure(picture: Html, *lines: str) -> Html:
     return tag("figure", picture, tag("figcaption", *(tag("span", line) for line in lines)))
 
 
-def write_page(path: Path, document: Html, *, outside: Path) -> None:
-    """Write a page; a file that is there is replaced in one step, or not at all.
+def require_place(path: Path, *, outside: Path | None) -> None:
+    """Make sure that a file can be written, before the work for it begins.
 
     Args:
         path: The file.
-        document: The page.
-        outside: A gallery's folder, which no page may be written into.
+        outside: A gallery's folder, which nothing may be written into; `None` where none is yet.
 
     Raises:
         LookalikeError: It can't be written there.
     """
     target = path.resolve()
-    if target.is_relative_to(outside.resolve()):
+    if outside is not None and target.is_relative_to(outside.resolve()):
         raise LookalikeError(
             f"{path} lies in the gallery {outside}, whose files are its own: choose another place."
         )
     if target.exists() and not target.is_file():
         raise LookalikeError(f"{path} is there and is no file: name a file to write to.")
+    if not target.parent.is_dir():
+        raise LookalikeError(
+            f"{path} can't be written, as there is no folder {target.parent}: make it first."
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise LookalikeError(f"{path} can't be written (Permission denied): choose another place.")
+
+
+def write_page(path: Path, document: str, *, outside: Path) -> None:
+    """Write a page, or another text; a file that is there is replaced in one step, or not at all.
+
+    Args:
+        path: The file.
+        document: The text.
+        outside: A gallery's folder, which nothing may be written into.
+
+    Raises:
+        LookalikeError: It can't be written there.
+    """
+    require_place(path, outside=outside)
+    target = path.resolve()
     # A name on disk need not be text; a page must be.
     data = document.encode("utf-8", "backslashreplace")
     try:

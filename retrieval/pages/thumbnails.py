@@ -35,18 +35,18 @@ def thumbnail(data: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
 
 
-def picture(path: str, content_hash: str, alt: str) -> Html:
+def picture(path: str, content_hash: str | None, alt: str) -> Html:
     """Show an item's photo, or in its place why it can't be shown.
 
     Args:
         path: Where it was read.
         content_hash: SHA-256 of its bytes then, in hex: another photo that took its place would
-            only confuse.
+            only confuse. `None` shows what is there.
         alt: What it shows, for those who don't see it.
     """
     try:
         data = read_file(Path(path))[0]
-        if hashlib.sha256(data).hexdigest() != content_hash:
+        if content_hash is not None and hashlib.sha256(data).hexdigest() != content_hash:
             raise ImageError("changed since it was added")
         return tag("img", src=thumbnail(data), alt=alt, loading="lazy")
     except ImageError as error:
