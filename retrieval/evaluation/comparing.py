@@ -29,7 +29,7 @@ class Compared:
     Attributes:
         outcomes: Ranks and distances, item by item.
         mate: int64 (n,), position of the nearest eligible mate in the gallery, -1 without one.
-        rival: int64 (n,), position of the nearest eligible item of another identity, or -1.
+        rival: int64 (n,), position of the nearest eligible item of the first rival, or -1.
         rival_identities: int64 (n, c), the nearest other identities, nearest first, padded with
             `identities.NOBODY`.
         rival_distances: float32 (n, c), the distance of each one's nearest item, +inf padded.
@@ -54,8 +54,8 @@ def compare(
 ) -> Compared:
     """Compare queries with all items.
 
-    The outcomes are those that `search_outcomes` defines. Of equally near items the first counts as
-    nearest, and of equally near identities the smallest.
+    The outcomes are those that `search_outcomes` defines. Of equally near identities the smallest
+    counts as nearest, and of its items the first.
 
     Args:
         queries: float32 or float16, shape `(n_queries, dim)`, L2-normalised.
@@ -109,8 +109,11 @@ def _nothing(queries: int, rivals: int) -> Compared:
 
 
 def _refuse_nan(distances: NDArray[np.float32], first: int, grouped: Grouped) -> None:
-    # A minimum is NaN wherever one of its values is.
-    rows = np.flatnonzero(np.isnan(distances.min(axis=1, initial=np.inf)))
+    if not distances.size:
+        return
+    # A NaN in a query's vector is one in its whole row, in an item's in its whole column.
+    rows = np.flatnonzero(np.isnan(distances[:, 0]))
+    rows = rows if len(rows) else np.flatnonzero(np.isnan(distances[0]).any(keepdims=True))
     if len(rows):
         item = grouped.order[np.isnan(distances[rows[0]])].min()
         raise ValueError(f"the distance of query {first + rows[0]} to item {item} is NaN")
@@ -135,7 +138,8 @@ def _reduce(
     compared.rival_distances[query, : len(few)] = nearest[few]
     if len(few):
         outcomes.nearest_non_mate[query] = nearest[few[0]]
-        compared.rival[query] = grouped.order[distances == nearest[few[0]]].min()
+        theirs = slice(*grouped.bounds[few[0] : few[0] + 2])
+        compared.rival[query] = grouped.order[theirs][distances[theirs].argmin()]
 
     found = np.count_nonzero(mates < np.inf)
     if found:

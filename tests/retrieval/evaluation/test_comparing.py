@@ -117,10 +117,12 @@ def test_what_is_found_follows_the_definitions(case: Case, held: int | None) -> 
                 if expected.mate[query] < 0:
                     expected.mate[query] = item
                 continue
-            if not nearest:
-                expected.rival[query] = item
             nearest.setdefault(int(case.identities[item]), distance)
         ranked = sorted((distance, name) for name, distance in nearest.items())
+        if ranked:
+            expected.rival[query] = next(
+                item for _, item in items if case.identities[item] == ranked[0][1]
+            )
         for place, (distance, name) in enumerate(ranked[: case.rivals]):
             expected.rival_identities[query, place] = name
             expected.rival_distances[query, place] = distance
@@ -164,7 +166,7 @@ def test_by_hand() -> None:
     assert found.outcomes.mate_rank.tolist() == [3]
     assert found.outcomes.mates.tolist() == [2]
     assert found.outcomes.average_precision.tolist() == [0.0]
-    assert (found.mate.tolist(), found.rival.tolist()) == ([0], [1])
+    assert (found.mate.tolist(), found.rival.tolist()) == ([0], [3])
     assert found.rival_identities.tolist() == [[c, b, NOBODY]]
     assert found.rival_distances.tolist() == [[0.25, 0.25, INF]]
 
