@@ -137,21 +137,22 @@ def audit(
         raise GalleryError(f"duplicates_below is {duplicates_below}: say a distance from 0 to 2.")
     with store.read() as tx:
         gallery = gallery_vectors(tx)
-        labelled_first = np.lexsort((gallery.ids, gallery.identities < 0))
-        ids, labels = gallery.ids[labelled_first], gallery.identities[labelled_first]
-        near, pairs = _compare(
-            gallery, labelled_first, below=duplicates_below, most=limit, progress=progress
-        )
-        labelled = len(near.mate)
-        found = suspicion(near, labels[:labelled])
-        suspects = found.suspects()
-        worst = suspects[:limit]
-        told = [worst, near.mate[worst], found.rival[worst], pairs.first, pairs.second]
-        wanted = sorted(set(ids[np.concatenate(told)].tolist()))
-        records = {
-            item.id: AuditedItem(item.id, item.label, item.path, item.content_hash)
-            for item in tx.items(ids=wanted)
-        }
+    labelled_first = np.lexsort((gallery.ids, gallery.identities < 0))
+    ids, labels = gallery.ids[labelled_first], gallery.identities[labelled_first]
+    near, pairs = _compare(
+        gallery, labelled_first, below=duplicates_below, most=limit, progress=progress
+    )
+    labelled = len(near.mate)
+    found = suspicion(near, labels[:labelled])
+    suspects = found.suspects()
+    worst = suspects[:limit]
+    told = [worst, near.mate[worst], found.rival[worst], pairs.first, pairs.second]
+    wanted = set(ids[np.concatenate(told)].tolist())
+    records = {
+        item.id: AuditedItem(item.id, item.label, item.path, item.content_hash)
+        for item in gallery.items
+        if item.id in wanted
+    }
     items = _Items(ids, records)
     judged = int(np.count_nonzero(near.mate >= 0))
     return Audit(

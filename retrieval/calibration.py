@@ -7,7 +7,6 @@ left out: these tell what a threshold costs, and never move it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -145,8 +144,8 @@ def tune_threshold(
     rule: Rule | None,
 ) -> Threshold:
     """Tune and store a threshold; see `Gallery.tune_threshold`."""
-    target = _fpir(objective)
-    other = None if target is not None else Objective.parse(objective)
+    wanted = Objective.parse(objective)
+    target = wanted.target if wanted.name == "fpir" else None
     _require_confidence(confidence, target, strangers)
     with store.read() as tx:
         left_out = leave_labels_out(tx)
@@ -162,7 +161,7 @@ def tune_threshold(
     labels: list[Any] = supplied.labels if supplied else left_out.identities.tolist()
     tuned: PromisedThreshold | PickedThreshold
     if target is None:
-        tuned = _pick(other, left_out.as_known(rule), scores)
+        tuned = _pick(wanted, left_out.as_known(rule), scores)
         details: dict[str, Any] = {"promised": False, "asked": True, "achieved": tuned.achieved}
     else:
         if confidence is None:
@@ -179,22 +178,6 @@ def tune_threshold(
     source = GALLERY if strangers is None else str(strangers)
     chosen = Tuned(tuned.value, rule, tuned.objective, source, details)
     return _store(store, chosen, left_out, supplied)
-
-
-def _fpir(objective: str) -> float | None:
-    """Return the share of `fpir=X`; `None` for another objective."""
-    name, _, value = objective.partition("=")
-    if name != "fpir":
-        return None
-    try:
-        target = float(value)
-    except ValueError:
-        target = math.nan
-    if not 0 < target <= 1:
-        raise LookalikeError(
-            f"{objective!r} is no objective: say fpir=X with X above 0 and at most 1."
-        )
-    return target
 
 
 def _require_confidence(
@@ -214,11 +197,7 @@ def _require_confidence(
         )
 
 
-def _pick(
-    objective: Objective | None, known: Searches, strangers: NDArray[np.float32]
-) -> PickedThreshold:
-    if objective is None:
-        raise AssertionError("there is neither a share to promise nor another objective")
+def _pick(objective: Objective, known: Searches, strangers: NDArray[np.float32]) -> PickedThreshold:
     return pick_threshold(
         objective,
         np.where(known.right, known.score, np.inf)[known.mated],

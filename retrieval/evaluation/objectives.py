@@ -17,7 +17,7 @@ from retrieval.evaluation.pairs import Sweep, checked, count_below, least_error,
 from retrieval.evaluation.tuning import NotEnoughSearches, candidate_thresholds, trials_needed
 
 # What an objective with a target promises, and those without.
-_WITH_TARGET = ("far", "precision")
+_WITH_TARGET = ("fpir", "far", "precision")
 _WITHOUT = ("f1", "accuracy", "eer")
 
 
@@ -30,8 +30,8 @@ class Objective:
     """What a threshold is chosen for.
 
     Attributes:
-        name: `far`, `precision`, `f1`, `accuracy` or `eer`.
-        target: The FAR allowed or the precision wanted, in (0, 1]; None for the others.
+        name: `fpir`, `far`, `precision`, `f1`, `accuracy` or `eer`.
+        target: The FPIR or FAR allowed or the precision wanted, in (0, 1]; None for the others.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Objective:
             if 0 < target <= 1:
                 return cls(name, target)
         raise LookalikeError(
-            f"{text!r} is no objective: say far=X or precision=X with X above 0 and at most 1, "
-            "f1, accuracy or eer."
+            f"{text!r} is no objective: say fpir=X, far=X or precision=X with X above 0 and at "
+            "most 1, f1, accuracy or eer."
         )
 
 
@@ -102,7 +102,8 @@ def pick_threshold(
     All thresholds that split the distances compete, from rejecting all to accepting all that is
     finite; whole tie groups move together.
 
-    - `far=X`: the largest threshold whose FAR is within X;
+    - `far=X`, `fpir=X`: the largest threshold whose FAR is within X (of searches, FAR is FPIR);
+      `conformal` is what makes a promise of the latter;
     - `precision=X`: of those with at least that precision, the one that accepts most mated;
     - `f1`, `accuracy`: the one where it is largest; among equals the smallest threshold;
     - `eer`: the one whose larger error, FAR or FRR, is smallest; among equals the sum decides.
@@ -131,7 +132,7 @@ def pick_threshold(
     asked = Objective.parse(objective) if isinstance(objective, str) else objective
     same, different = checked(mated, "mated"), checked(non_mated, "non-mated")
     wrong = checked(misidentified, "misidentified")
-    if asked.name == "far":
+    if asked.name in ("far", "fpir"):
         return _within_far(asked, same, different, wrong)
     swept = sweep(same, different, others=wrong)
     if swept is None:

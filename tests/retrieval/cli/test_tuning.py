@@ -149,7 +149,7 @@ def test_more_confidence_asks_for_a_smaller_threshold(
     [
         (["--objective", "fpir=0.01"], "there are 24 and 99 are needed"),
         (["--objective", "fpir=2"], "'fpir=2' is no objective: say fpir=X"),
-        (["--objective", "best"], "'best' is no objective: say far=X"),
+        (["--objective", "best"], "'best' is no objective: say fpir=X"),
         (["--objective", "precision=1", "--rule", "nearest"], "no threshold reaches precision=1"),
         (["--objective", "f1", "--confidence", "0.9"], "goes with the objective fpir=X alone"),
         (["--confidence", "0.9"], "--confidence needs --strangers"),

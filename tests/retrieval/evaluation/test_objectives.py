@@ -159,6 +159,11 @@ def test_on_searches_the_figures_are_those_of_decisions(seed: int, objective: st
     assert (picked.far, picked.frr) == (rates.fpir, rates.fnir)
 
 
+def test_of_searches_far_is_fpir() -> None:
+    far, fpir = (pick_threshold(f"{one}=0.5", [0.1], [0.25, 0.75]) for one in ("far", "fpir"))
+    assert (fpir.value, fpir.far, fpir.objective) == (far.value, far.far, "fpir=0.5")
+
+
 def test_far_needs_no_mated() -> None:
     picked = pick_threshold("far=0.5", [], [0.25, 0.75])
     assert (picked.value, picked.far, picked.frr, picked.n_mated) == (0.5, 0.5, None, 0)
@@ -217,5 +222,5 @@ def test_an_objective_is_written_as_it_is_read(text: str) -> None:
     ],
 )
 def test_what_is_no_objective_is_refused(text: str) -> None:
-    with pytest.raises(LookalikeError, match="is no objective: say far=X"):
+    with pytest.raises(LookalikeError, match="is no objective: say fpir=X, far=X"):
         Objective.parse(text)
