@@ -14,7 +14,10 @@ import retrieval
 
 ROOT = Path(retrieval.__file__).parent.parent
 PACKAGES = ("retrieval", "indexes", "db")
-HEAVY = {"torch", "timm", "openvino", "faiss", "pandas", "matplotlib", "sklearn", "alembic", "tqdm"}
+HEAVY = {
+    *("torch", "timm", "torchvision", "openvino", "faiss", "pandas", "matplotlib", "sklearn"),
+    *("alembic", "tqdm", "pytorch_metric_learning", "xgboost"),
+}
 MODULES = [
     path
     for package in PACKAGES
