@@ -1,0 +1,1 @@
+"""Training encoders: data sets, batches, losses, the trainer and its checkpoints."""
