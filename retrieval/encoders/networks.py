@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.encoders.beside import beside
 from retrieval.encoders.preprocessing import Preprocessing
+from retrieval.encoders.projected import projected
+from retrieval.encoders.siamese import PREPROCESSING as SIAMESE_PREPROCESSING
+from retrieval.encoders.siamese import siamese
 from retrieval.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -39,6 +44,15 @@ _PACKAGED = {
     for n, size in ((0, 224), (1, 240), (2, 260))
 }
 PACKAGED_NAMES = tuple(_PACKAGED)
+SIAMESE = "siamese"
+# Networks of our own, by the `model` of their architecture, whose `arguments` these take.
+_OURS: dict[str, Callable[..., nn.Module]] = {
+    "siamese": siamese,
+    "projected": projected,
+    "beside": beside,
+}
+LIBRARY = "lookalike"
+"""The `library` of an architecture that is one of ours."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +74,16 @@ class Network:
 
 def is_network(name: str) -> bool:
     """Whether `--encoder NAME` asks for a network by name; if not, it is an artifact's folder."""
-    return name in _PACKAGED or name.startswith(TIMM_PREFIX)
+    return name in _PACKAGED or name == SIAMESE or name.startswith(TIMM_PREFIX)
 
 
 def make_network(name: str, weights: Path | None) -> Network:
     """Build a network by name.
 
     Args:
-        name: One of `PACKAGED_NAMES` or `timm:MODEL`.
-        weights: A local checkpoint for a timm model; `None` takes the published weights.
+        name: One of `PACKAGED_NAMES`, `timm:MODEL` or `siamese`.
+        weights: A local checkpoint for a timm model, or for `siamese` in safetensors; `None` takes
+            the published weights, and leaves `siamese` untrained.
 
     Raises:
         EncoderError: The name is unknown or its weights can't be had.
@@ -82,11 +97,13 @@ def make_network(name: str, weights: Path | None) -> Network:
         return _packaged(_PACKAGED[name])
     if name.startswith(TIMM_PREFIX):
         return _timm(name.removeprefix(TIMM_PREFIX), weights)
-    near = difflib.get_close_matches(name, PACKAGED_NAMES, n=1)
+    if name == SIAMESE:
+        return _siamese(weights)
+    near = difflib.get_close_matches(name, (*PACKAGED_NAMES, SIAMESE), n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise EncoderError(
-        f"There is no encoder {name!r}{hint}: say {', '.join(PACKAGED_NAMES)}, timm:NAME, or the "
-        "path of an encoder's folder."
+        f"There is no encoder {name!r}{hint}: say {', '.join(PACKAGED_NAMES)}, {SIAMESE}, "
+        "timm:NAME, or the path of an encoder's folder."
     )
 
 
@@ -98,12 +115,19 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
     """
     import timm
 
-    model = str(architecture.get("model"))
-    if architecture.get("library") != "timm" or not timm.is_model(model):
+    library, model = architecture.get("library"), str(architecture.get("model"))
+    module: nn.Module
+    if library == "timm" and timm.is_model(model):
+        module = timm.create_model(model, pretrained=False, **architecture["arguments"])
+    elif library == LIBRARY and model in _OURS:
+        arguments = dict(architecture["arguments"])
+        if "base" in arguments:
+            arguments["base"] = rebuild(arguments["base"])
+        module = _OURS[model](**arguments)
+    else:
         raise EncoderError(
             f"The architecture {architecture} is unknown here: upgrade lookalike and timm."
         )
-    module: nn.Module = timm.create_model(model, pretrained=False, **architecture["arguments"])
     return module.eval()
 
 
@@ -152,8 +176,7 @@ def _timm(model: str, weights: Path | None) -> Network:
         near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=3)
         hint = f" (near it: {', '.join(near)})" if near else ""
         raise EncoderError(f"timm has no model {model!r}{hint}: `timm.list_models()` lists them.")
-    if weights is not None and not weights.is_file():
-        raise EncoderError(f"There is no file {weights}: name the model's checkpoint.")
+    _require_file(weights)
     try:
         module = timm.create_model(model, pretrained=weights is None, num_classes=0).eval()
         if weights is not None:
@@ -179,6 +202,31 @@ def _timm(model: str, weights: Path | None) -> Network:
         raise EncoderError(f"{model} can't be used: its {error}.") from error
     source = weights.name if weights else module.pretrained_cfg.get("hf_hub_id") or "timm"
     return Network(module, _timm_architecture(model), preprocessing, {"weights": source})
+
+
+def _siamese(weights: Path | None) -> Network:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    architecture = {"library": LIBRARY, "model": SIAMESE, "arguments": {"dim": 128}}
+    module = rebuild(architecture)
+    _require_file(weights)
+    if weights is not None:
+        try:
+            module.load_state_dict(load_file(weights))
+        except (SafetensorError, OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise EncoderError(
+                f"The weights of {SIAMESE} can't be loaded from {weights} ({reason}): give the "
+                "weights.safetensors of a trained one."
+            ) from error
+    provenance = {"weights": weights.name if weights else "none: untrained"}
+    return Network(module, architecture, SIAMESE_PREPROCESSING, provenance)
+
+
+def _require_file(weights: Path | None) -> None:
+    if weights is not None and not weights.is_file():
+        raise EncoderError(f"There is no file {weights}: name the model's checkpoint.")
 
 
 def _timm_architecture(model: str) -> dict[str, Any]:
