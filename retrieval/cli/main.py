@@ -13,6 +13,7 @@ from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
 from retrieval.cli.pairing import make_pairs
+from retrieval.cli.training import train
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
 
@@ -68,6 +69,7 @@ for command in (
     evaluate,
     tune_threshold,
     make_pairs,
+    train,
     demo,
 ):
     main.add_command(command)

@@ -45,6 +45,7 @@ _PACKAGED = {
 }
 PACKAGED_NAMES = tuple(_PACKAGED)
 SIAMESE = "siamese"
+_UNTRAINED = "none: untrained"
 # Networks of our own, by the `model` of their architecture, whose `arguments` these take.
 _OURS: dict[str, Callable[..., nn.Module]] = {
     "siamese": siamese,
@@ -169,13 +170,56 @@ def _packaged(source: _Packaged) -> Network:
     return Network(module, architecture, preprocessing, provenance)
 
 
-def _timm(model: str, weights: Path | None) -> Network:
+def untrained_network(name: str, *, seed: int) -> Network:
+    """Build a network by name without any weights, to be trained from nothing.
+
+    Args:
+        name: `timm:MODEL` or `siamese`.
+        seed: Draws the first weights.
+
+    Raises:
+        EncoderError: The name is unknown, or always comes with weights.
+    """
+    import torch
+
+    if not name.startswith(TIMM_PREFIX):
+        if name == SIAMESE:
+            return _siamese(None)
+        raise EncoderError(
+            f"{name} comes with its weights: begin from nothing with {TIMM_PREFIX}NAME or "
+            f"{SIAMESE}."
+        )
+    model = name.removeprefix(TIMM_PREFIX)
+    _require_model(model)
+    architecture = _timm_architecture(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = rebuild(architecture)
+    return Network(module, architecture, _preprocessing(module, model), {"weights": _UNTRAINED})
+
+
+def _require_model(model: str) -> None:
     import timm
 
     if not timm.is_model(model.partition(".")[0]):
         near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=3)
         hint = f" (near it: {', '.join(near)})" if near else ""
         raise EncoderError(f"timm has no model {model!r}{hint}: `timm.list_models()` lists them.")
+
+
+def _preprocessing(module: nn.Module, model: str) -> Preprocessing:
+    import timm
+
+    try:
+        return Preprocessing.from_timm(timm.data.resolve_model_data_config(module))
+    except ValueError as error:
+        raise EncoderError(f"{model} can't be used: its {error}.") from error
+
+
+def _timm(model: str, weights: Path | None) -> Network:
+    import timm
+
+    _require_model(model)
     _require_file(weights)
     try:
         module = timm.create_model(model, pretrained=weights is None, num_classes=0).eval()
@@ -195,11 +239,7 @@ def _timm(model: str, weights: Path | None) -> Network:
             f"The weights of {model} can't be loaded {wanted} ({reason}): check the connection, or "
             "give a fitting local file with --weights."
         ) from error
-    config = timm.data.resolve_model_data_config(module)
-    try:
-        preprocessing = Preprocessing.from_timm(config)
-    except ValueError as error:
-        raise EncoderError(f"{model} can't be used: its {error}.") from error
+    preprocessing = _preprocessing(module, model)
     source = weights.name if weights else module.pretrained_cfg.get("hf_hub_id") or "timm"
     return Network(module, _timm_architecture(model), preprocessing, {"weights": source})
 
@@ -220,7 +260,7 @@ def _siamese(weights: Path | None) -> Network:
                 f"The weights of {SIAMESE} can't be loaded from {weights} ({reason}): give the "
                 "weights.safetensors of a trained one."
             ) from error
-    provenance = {"weights": weights.name if weights else "none: untrained"}
+    provenance = {"weights": weights.name if weights else _UNTRAINED}
     return Network(module, architecture, SIAMESE_PREPROCESSING, provenance)
 
 

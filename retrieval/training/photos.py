@@ -1,0 +1,217 @@
+"""What an encoder is trained on: labelled photos, and which of them are kept back to judge it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.embedding import FailedPhoto, read_file
+from retrieval.errors import ImageError, LabelsError, LookalikeError
+from retrieval.evaluation.inputs import GROUP, SPLIT
+from retrieval.images import decode
+from retrieval.sources import Label, find_photos, labels_from_folders, read_labels
+
+# What the column `split` may say; rows that say anything else are left alone.
+TRAIN, VALIDATION = "train", "val"
+_FEWEST_LABELS = 2
+# Labels it takes to promise FPIR 5 %, and one more: see evaluation.conformal.
+_STRANGER_LABELS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPhotos:
+    """Photos with their labels.
+
+    Attributes:
+        paths: The files, n, in the order in which they were found or listed.
+        labels: The different labels, sorted.
+        codes: int64, shape `(n,)`, each photo's label as a place in `labels`.
+        groups: n texts: photos of one capture session share one; `None` where nothing is known.
+        validation: bool, shape `(n,)`: photos that a CSV keeps for judging.
+        unlabelled: How many photos were left out for having no label.
+    """
+
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+    codes: NDArray[np.int64]
+    groups: tuple[str | None, ...]
+    validation: NDArray[np.bool_]
+    unlabelled: int = 0
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def only(self, chosen: Sequence[int] | NDArray[np.int64]) -> TrainingPhotos:
+        """Return some of the photos; labels that none of them shows are gone."""
+        codes = self.codes[np.asarray(chosen, dtype=np.int64)]
+        kept, renumbered = np.unique(codes, return_inverse=True)
+        return TrainingPhotos(
+            tuple(self.paths[place] for place in chosen),
+            tuple(self.labels[code] for code in kept),
+            renumbered.astype(np.int64),
+            tuple(self.groups[place] for place in chosen),
+            self.validation[np.asarray(chosen, dtype=np.int64)],
+            self.unlabelled,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Which photos train, and which judge; places in `TrainingPhotos`.
+
+    Attributes:
+        train: int64: photos that are learnt from; they are the gallery when judging.
+        known: int64: other photos of the labels that are learnt.
+        strangers: int64: all photos of the labels that are not.
+    """
+
+    train: NDArray[np.int64]
+    known: NDArray[np.int64]
+    strangers: NDArray[np.int64]
+
+
+def read_photos(data: Path) -> TrainingPhotos:
+    """List what to train on.
+
+    Args:
+        data: A folder, whose photos' labels are their parent folders' names; or a CSV
+            `path,label[,split][,group]`, of which the rows whose `split` is `train` (or all, where
+            there is no such column) train and those with `val` judge.
+
+    Raises:
+        LookalikeError: It can't be read, or there are fewer than two labels to tell apart.
+    """
+    if data.is_dir():
+        label_of = labels_from_folders(data)
+        said = {path: label_of(path) for path in find_photos(data)}
+    else:
+        said = _wanted(read_labels(data, must_exist=True), data)
+    labelled = {path: label for path, label in said.items() if label.label is not None}
+    names = sorted({str(label.label) for label in labelled.values()})
+    if len(names) < _FEWEST_LABELS:
+        raise LookalikeError(
+            f"{data} shows {len(names)} labels, and it takes {_FEWEST_LABELS} to learn what tells "
+            "them apart: put photos into a folder for each label, or name a CSV `path,label`."
+        )
+    codes = {name: code for code, name in enumerate(names)}
+    return TrainingPhotos(
+        tuple(labelled),
+        tuple(names),
+        np.array([codes[str(label.label)] for label in labelled.values()], dtype=np.int64),
+        tuple(label.metadata.get(GROUP) or None for label in labelled.values()),
+        np.array([label.metadata.get(SPLIT) == VALIDATION for label in labelled.values()]),
+        len(said) - len(labelled),
+    )
+
+
+def inspect(photos: TrainingPhotos) -> tuple[TrainingPhotos, list[FailedPhoto], str]:
+    """Look at every photo before work begins, and leave out those that can't be read.
+
+    Returns:
+        The photos that can be read, the others with the reason, and a SHA-256, in hex, over the
+        bytes of the former and what is said of them.
+
+    Raises:
+        LookalikeError: Fewer than two labels are left.
+    """
+    failed = []
+    kept = []
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="look") as pool:
+        for place, outcome in enumerate(pool.map(_look, photos.paths)):
+            if isinstance(outcome, FailedPhoto):
+                failed.append(outcome)
+                continue
+            kept.append(place)
+            said = (photos.labels[photos.codes[place]], photos.groups[place])
+            digest.update(f"{outcome} {said} {photos.validation[place]}\n".encode())
+    left = photos.only(kept)
+    if len(left.labels) < _FEWEST_LABELS:
+        raise LookalikeError(
+            f"Only {len(kept)} of {len(photos)} photos can be read ({failed[0].path}: "
+            f"{failed[0].reason}), too few to train on: mend them."
+        )
+    return left, failed, digest.hexdigest()
+
+
+def _look(path: Path) -> str | FailedPhoto:
+    """Return the SHA-256 of a photo's bytes, or why it can't be used."""
+    try:
+        data, _ = read_file(path)
+        decode(data, min_side=1)
+    except ImageError as error:
+        return FailedPhoto(str(path), str(error))
+    return hashlib.sha256(data).hexdigest()
+
+
+def divide(photos: TrainingPhotos, *, seed: int, share: float = 0.2) -> Division:
+    """Keep photos back to judge by: other visits to known labels, and whole labels as strangers.
+
+    Photos of one visit resemble each other, so of each label the last ones by name are kept back
+    together, and groups, where they are known, are never torn apart.
+
+    Args:
+        photos: All photos. Where some are marked for validation, those are kept back, and no
+            others but whole labels' photos.
+        seed: Draws which labels are strangers.
+        share: The share of labels, and of each other label's photos, to keep back. A few more
+            labels are taken where that suffices for a threshold with a promise, and none where
+            less than a quarter of ten would be left.
+    """
+    labels = len(photos.labels)
+    strange = np.zeros(labels, dtype=bool)
+    wanted = round(share * labels)
+    if wanted < _STRANGER_LABELS <= labels / 3:
+        wanted = _STRANGER_LABELS
+    trained = np.zeros(labels, dtype=bool)
+    trained[photos.codes[~photos.validation]] = True
+    # Labels that only the validation photos show are strangers already.
+    drawn = np.random.default_rng([seed, labels]).permutation(np.flatnonzero(trained))
+    strange[drawn[: max(0, wanted - int((~trained).sum()))]] = True
+    strange[~trained] = True
+    stranger = strange[photos.codes]
+    back = photos.validation.copy()
+    if not photos.validation.any():
+        for code in np.flatnonzero(~strange):
+            back[_last(photos, np.flatnonzero(photos.codes == code), share)] = True
+    return Division(
+        np.flatnonzero(~stranger & ~back),
+        np.flatnonzero(~stranger & back),
+        np.flatnonzero(stranger),
+    )
+
+
+def _last(photos: TrainingPhotos, places: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Choose the last groups of a label, or its last photos, that make up a share of them."""
+    wanted = round(share * len(places))
+    # A photo without a group is one of its own.
+    groups: dict[object, list[int]] = {}
+    for place in sorted(places.tolist(), key=lambda place: str(photos.paths[place])):
+        groups.setdefault(photos.groups[place] or place, []).append(place)
+    chosen: list[int] = []
+    for group in list(groups.values())[:0:-1]:  # the first always trains
+        if len(chosen) >= wanted:
+            break
+        chosen += group
+    return np.array(chosen, dtype=np.int64)
+
+
+def _wanted(said: dict[Path, Label], file: Path) -> dict[Path, Label]:
+    """Leave out the rows of a CSV that belong to no split of ours."""
+    if not any(SPLIT in label.metadata for label in said.values()):
+        return said
+    wanted = {
+        path: label for path, label in said.items() if label.metadata[SPLIT] in (TRAIN, VALIDATION)
+    }
+    if not any(label.metadata[SPLIT] == TRAIN for label in wanted.values()):
+        raise LabelsError(
+            f"{file}, column {SPLIT}: no row says {TRAIN!r}: say which photos to train on."
+        )
+    return wanted
