@@ -8,10 +8,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
+from retrieval.encoders.features import compile_features
 from retrieval.encoders.networks import SIAMESE, Network
 from retrieval.encoders.splitting import stages
 from retrieval.errors import EncoderError, LookalikeError
+from retrieval.training.augmenting import Augmentation
+from retrieval.training.caching import Pixels
 from retrieval.training.learner import MODES, Learner, Mode, Shape, default_stage, require_fit
+from retrieval.training.live import LiveViews
 from retrieval.training.losses import LOSSES, loss_options
 from retrieval.training.photos import Division, TrainingPhotos
 from retrieval.training.trainer import Recipe
@@ -138,7 +144,7 @@ def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division
     mode = _mode(wishes, network, photos, reasons)
     shape = _shape(wishes, network, mode)
     require_fit(network, shape)
-    speed = probe(network, shape, wishes.device)
+    speed = probe(network, shape, photos, wishes.device)
     seen = len(photos) + (len(division.train) if wishes.rehearsal else 0)
     if wishes.mode == "auto" and mode == "partial" and wishes.epochs is None:
         affordable = _affordable(wishes, speed, len(photos), seen)
@@ -149,7 +155,7 @@ def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division
             )
             mode = "head"
             shape = _shape(wishes, network, mode)
-            speed = probe(network, shape, wishes.device)
+            speed = probe(network, shape, photos, wishes.device)
     epochs = wishes.epochs
     if epochs is None:
         affordable = _affordable(wishes, speed, len(photos), seen)
@@ -190,20 +196,26 @@ def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division
     )
 
 
-def probe(network: Network, shape: Shape, device: str) -> Speed:
-    """Measure how fast a network is frozen and trained here, in some seconds."""
+def probe(network: Network, shape: Shape, photos: TrainingPhotos, device: str) -> Speed:
+    """Measure, in some seconds, how fast views are made, frozen and trained on here."""
     import torch
 
     learner = Learner(network, shape, seed=0)
     learner.trained.to(device)
-    size = network.preprocessing.size
-    images = torch.zeros(_PROBE, 3, size, size)
-    with torch.inference_mode():
-        since = time.monotonic()
-        outputs = images if learner.frozen is None else learner.frozen(images)
-        # Decoding and augmenting takes about as long again.
-        made = _PROBE / (2 * (time.monotonic() - since)) if learner.frozen is not None else 1e9
-    inputs = outputs.clone().to(device)
+    places = np.linspace(0, len(photos) - 1, _PROBE).round().astype(int).tolist()
+    pixels = Pixels(photos.paths, network.preprocessing, Augmentation(), seed=0)
+    made = float("inf")
+    if learner.frozen is None:
+        outputs = LiveViews(pixels).take(places, [0] * _PROBE)
+    else:
+        features = compile_features(learner.frozen, network.preprocessing, "float32")
+        for number in range(2):  # the first time is slower
+            since = time.monotonic()
+            wanted = [(place, number) for place in places]
+            parts = list(features.over(pixels.batches(wanted, _PROBE // 2)))
+            made = _PROBE / (time.monotonic() - since)
+        outputs = torch.from_numpy(np.concatenate(parts))
+    inputs = outputs.to(device)
     if inputs.ndim == 4:
         inputs = inputs.to(memory_format=torch.channels_last)
     precisions: tuple[Literal["float32", "bfloat16", "float16"], ...]
