@@ -24,12 +24,13 @@ _SHOWN = 10
 @options.gallery
 @click.option(
     "--encoder",
-    help="efficientnet_lite0 (the default), _lite1, _lite2, timm:NAME, or an encoder's folder.",
+    help="efficientnet_lite0 (the default), _lite1, _lite2, timm:NAME, siamese (untrained without "
+    "--weights), or an encoder's folder.",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
-    help="A local checkpoint for timm:NAME, instead of the published weights.",
+    help="A local checkpoint for timm:NAME, instead of the published weights, or for siamese.",
 )
 @click.option(
     "--labels",
@@ -69,7 +70,7 @@ def build_index(
     from retrieval.sources import find_photos, label_source
 
     if weights is not None and encoder is None:
-        raise click.UsageError("--weights goes with --encoder timm:NAME.")
+        raise click.UsageError("--weights goes with --encoder timm:NAME or siamese.")
     # What would be refused is refused before a gallery is made.
     next(find_photos(folder), None)
     if labels is not None:

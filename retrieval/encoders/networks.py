@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,8 +93,8 @@ def make_network(name: str, weights: Path | None) -> Network:
     if name in _PACKAGED:
         if weights is not None:
             raise EncoderError(
-                f"--weights goes with timm:NAME; {name} has its own: leave --weights out, or say "
-                f"--encoder {TIMM_PREFIX}{_PACKAGED[name].timm_model}."
+                f"--weights goes with timm:NAME or {SIAMESE}; {name} has its own: leave --weights "
+                f"out, or say --encoder {TIMM_PREFIX}{_PACKAGED[name].timm_model}."
             )
         return _packaged(_PACKAGED[name])
     if name.startswith(TIMM_PREFIX):
@@ -120,8 +121,7 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
     module: nn.Module
     if library == "timm" and timm.is_model(model):
         module = timm.create_model(model, pretrained=False, **architecture["arguments"])
-    elif library == LIBRARY and model in _OURS:
-        arguments = dict(architecture["arguments"])
+    elif library == LIBRARY and _takes(model, arguments := dict(architecture["arguments"])):
         if "base" in arguments:
             arguments["base"] = rebuild(arguments["base"])
         module = _OURS[model](**arguments)
@@ -130,6 +130,15 @@ def rebuild(architecture: dict[str, Any]) -> nn.Module:
             f"The architecture {architecture} is unknown here: upgrade lookalike and timm."
         )
     return module.eval()
+
+
+def _takes(model: str, arguments: dict[str, Any]) -> bool:
+    """Whether a network of ours is made with these arguments; a later version may want others."""
+    try:
+        inspect.signature(_OURS[model]).bind(**arguments)
+    except (KeyError, TypeError):
+        return False
+    return True
 
 
 def _packaged(source: _Packaged) -> Network:

@@ -36,7 +36,6 @@ def projected(base: nn.Module, dim: int, keep: float = 0) -> nn.Module:
 
     if not 0 <= keep < 1:
         raise EncoderError(f"A projection can't keep {keep} of the distance: say 0 to below 1.")
-
     base_dim = features_dim(base)
 
     class Projected(nn.Module):

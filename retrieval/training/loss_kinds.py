@@ -243,7 +243,7 @@ KINDS = {
         "tells labels apart by a proxy each, with an angular margin", _ARCFACE, _arcface
     ),
     "subcenter-arcface": Kind(
-        "the same with several proxies per label, for labels of several looks",
+        "arcface with several proxies per label, for labels of several looks",
         _ARCFACE | {"sub_centers": Option(3, 1, 100)},
         _subcenter_arcface,
     ),

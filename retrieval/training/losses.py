@@ -72,8 +72,8 @@ class Loss:
         except RuntimeError as error:
             reason = " ".join(str(error).split()).partition(": ")[2]
             raise LookalikeError(
-                f"The state is none of this loss {self.name} ({reason}): go on with the same loss, "
-                "options and labels."
+                f"The state does not fit the loss {self.name} ({reason}): go on with the same "
+                "loss, options and labels."
             ) from error
 
     def to(self, device: torch.device | str) -> Self:

@@ -219,11 +219,10 @@ def test_gradients_reach_embeddings_and_proxies_and_are_finite(name: str) -> Non
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("shown", [[0], [0, 0, 0], [0, 1, 2], [0, 0, 1, 1]], ids=str)
 def test_gradients_are_finite_where_there_is_little_to_learn(name: str, shown: list[int]) -> None:
-    """Batches of one label, of single photos, of photos that are copies or lie on a proxy."""
+    """Batches of one photo, one label or single photos; mates are copies, and lie on a proxy."""
     import torch
 
     loss = make_loss(name, dim=DIM, classes=CLASSES)
-    # Half of the photos, too, lie on their proxies in those losses that start with these.
     proxies = next(loss.parameters(), torch.eye(DIM)[:, [0, 1, 2, 0, 1, 2]]).detach()
     embeddings = proxies.T[shown].clone().requires_grad_()
     value = loss(embeddings, torch.tensor(shown))
@@ -271,7 +270,7 @@ def test_a_loss_goes_on_from_its_state(name: str, tmp_path: Path) -> None:
 def test_the_state_of_another_loss_is_refused(classes: int | None) -> None:
     state = make_loss("arcface", dim=DIM, classes=classes).state_dict() if classes else {}
     loss = make_loss("arcface", dim=DIM, classes=CLASSES)
-    with pytest.raises(LookalikeError, match=r"none of this loss arcface \(.*arcface.W.*\): go on"):
+    with pytest.raises(LookalikeError, match=r"not fit the loss arcface \(.*arcface.W.*\): go on"):
         loss.load_state_dict(state)
 
 
