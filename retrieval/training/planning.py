@@ -32,6 +32,8 @@ _BY_PROXY = frozenset({"arcface", "subcenter-arcface"})
 _EPOCHS: dict[Mode, int] = {"head": 40, "partial": 12, "full": 20}
 _FEWEST_EPOCHS = 4
 _PROBE = 32
+JUDGEMENTS = 4
+"""How often a rehearsal is judged, the end included."""
 # Mixing maps costs a little recall and tells strangers better: docs/training.md.
 _MIX = 0.5
 
@@ -147,7 +149,7 @@ def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division
     speed = probe(network, shape, photos, wishes.device)
     seen = len(photos) + (len(division.train) if wishes.rehearsal else 0)
     if wishes.mode == "auto" and mode == "partial" and wishes.epochs is None:
-        affordable = _affordable(wishes, speed, len(photos), seen)
+        affordable = _affordable(wishes, speed, photos, seen)
         if affordable < _FEWEST_EPOCHS:
             reasons.append(
                 f"--mode head, as training part of the network at {speed.trained:.0f} photos/s "
@@ -158,7 +160,7 @@ def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division
             speed = probe(network, shape, photos, wishes.device)
     epochs = wishes.epochs
     if epochs is None:
-        affordable = _affordable(wishes, speed, len(photos), seen)
+        affordable = _affordable(wishes, speed, photos, seen)
         epochs = max(1, min(_EPOCHS[mode], affordable))
         if epochs < _EPOCHS[mode]:
             reasons.append(
@@ -191,7 +193,9 @@ def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division
         stranger_labels=len(set(photos.codes[division.strangers].tolist())),
         steps=epochs * -(-seen // recipe.batch),
         cache_bytes=views * speed.outputs,
-        seconds=views / speed.made + epochs * seen / speed.trained,
+        seconds=views / speed.made
+        + epochs * seen / speed.trained
+        + _judging(wishes, speed, photos),
         reasons=tuple(reasons),
     )
 
@@ -327,7 +331,13 @@ def _rate(wishes: Wishes, shape: Shape) -> float:
     return 1e-3 if shape.mode != "full" or shape.batch_norm == "learnt" else 3e-4
 
 
-def _affordable(wishes: Wishes, speed: Speed, photos: int, seen: int) -> int:
-    """Return the epochs that fit into the time, what is made before them taken off."""
-    made = (_views(wishes, "head") + 1) * photos / speed.made
-    return int((60 * wishes.minutes - made) * speed.trained / seen)
+def _affordable(wishes: Wishes, speed: Speed, photos: TrainingPhotos, seen: int) -> int:
+    """Return the epochs that fit into the time, what is made besides taken off."""
+    made = (_views(wishes, "head") + 1) * len(photos) / speed.made
+    left = 60 * wishes.minutes - made - _judging(wishes, speed, photos)
+    return int(left * speed.trained / seen)
+
+
+def _judging(wishes: Wishes, speed: Speed, photos: TrainingPhotos) -> float:
+    """Estimate the seconds that the rehearsal's judgements take: a third of as many steps."""
+    return (JUDGEMENTS + 2) * len(photos) / (3 * speed.trained) if wishes.rehearsal else 0.0

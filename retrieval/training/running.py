@@ -42,7 +42,6 @@ from retrieval.training.trainer import Moment, Trainer
 
 PLAN = "plan.json"
 REHEARSAL, WHOLE = "rehearsal", "whole"
-_JUDGEMENTS = 4
 _EMBEDDED = 64
 
 
@@ -243,7 +242,7 @@ class _Run:
             mixed = beside_pretrained(vectors, pretrained, self.plan.shape.share)
             return HeldOut(mixed, codes, division)
 
-        every = max(1, self.plan.recipe.epochs // _JUDGEMENTS)
+        every = max(1, self.plan.recipe.epochs // planning.JUDGEMENTS)
         epochs = trainer.run(
             tell=lambda moment: self.watcher.stepped(REHEARSAL, moment),
             judge=lambda: held_out(trainer.embed(judged)).figures(),
