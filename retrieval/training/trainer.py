@@ -28,8 +28,8 @@ _CHECKPOINT_SECONDS = 60.0
 _EMBEDDED = 64
 # The share of the steps in which the learning rate rises.
 _RISING = 0.2
-# A figure that is lower by no more than this is as good: of equals the later epoch is taken.
-_NOISE = 0.005
+# A figure lower by no more than chance makes it is as good: of equals the later epoch is taken.
+_NOISE = 0.02
 
 
 class Inputs(Protocol):
