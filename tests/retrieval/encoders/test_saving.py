@@ -40,7 +40,6 @@ ARCHITECTURES = {
     "deit": timm("deit_tiny_patch16_224"),
     "siamese": SIAMESE,
     "projected": ours("projected", base=timm("test_efficientnet"), dim=16),
-    "projected vit": ours("projected", base=timm("test_vit"), dim=16),
     "projected, keeping": ours("projected", base=SIAMESE, dim=16, keep=0.3),
     "projected twice": ours("projected", base=ours("projected", base=SIAMESE, dim=16), dim=8),
     "beside": ours("beside", base=timm("test_efficientnet"), stage=2, dim=16, share=0.4),
@@ -124,7 +123,7 @@ def test_the_provenance_of_training_is_kept_word_for_word(make: Make, tmp_path: 
     assert Artifact.load(tmp_path / "mine").spec.provenance == provenance
 
 
-def test_bfloat16_is_corrected_in_networks_of_every_shape(
+def test_bfloat16_is_corrected_in_a_network_of_two_branches(
     make: Make, pictures: Pictures, tmp_path: Path
 ) -> None:
     network = make(ARCHITECTURES["beside"])
