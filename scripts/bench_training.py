@@ -156,25 +156,14 @@ def _quiet(_done: int, _total: int) -> None:
 @click.argument("val", type=click.Path(path_type=Path, exists=True))
 @click.option("--work", type=click.Path(path_type=Path), required=True)
 @click.option("--encoder", default="efficientnet_lite0", show_default=True)
-@click.option(
-    "--mode", type=click.Choice(["head", "partial"]), default="partial", show_default=True
-)
+@click.option("--mode", type=click.Choice(["head", "partial"]), default="partial")
 @click.option("--epochs", default=12, show_default=True)
 @click.option("--loss", default="arcface", show_default=True)
 @click.option("--every-rule", is_flag=True, help="Show all rules of bench_rules.py.")
-def main(
-    train: Path,
-    val: Path,
-    work: Path,
-    encoder: str,
-    mode: str,
-    epochs: int,
-    loss: str,
-    every_rule: bool,
-) -> None:
+def main(train: Path, val: Path, work: Path, *, every_rule: bool, **wishes: Any) -> None:
     """Print the tables."""
-    wishes = Wishes(encoder=encoder, mode=mode, epochs=epochs, loss=loss)  # type: ignore[arg-type]
-    bench = Bench(train, val, work, encoder, wishes)
+    asked = Wishes(**wishes)
+    bench = Bench(train, val, work, asked)
     codes = bench.train.codes
     block = blocks(codes)
     pretrained = bench.pretrained()
