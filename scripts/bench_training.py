@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -162,8 +163,8 @@ def _quiet(_done: int, _total: int) -> None:
 @click.option("--every-rule", is_flag=True, help="Show all rules of bench_rules.py.")
 def main(train: Path, val: Path, work: Path, *, every_rule: bool, **wishes: Any) -> None:
     """Print the tables."""
-    asked = Wishes(**wishes)
-    bench = Bench(train, val, work, asked)
+    chosen = Wishes(**wishes)
+    bench = Bench(train, val, work, chosen)
     codes = bench.train.codes
     block = blocks(codes)
     pretrained = bench.pretrained()
@@ -190,7 +191,7 @@ def main(train: Path, val: Path, work: Path, *, every_rule: bool, **wishes: Any)
                 for rule, values in by_rule.items():
                     kept = dirs.setdefault(protocol, {}).setdefault(name, {})
                     kept.setdefault(rule, []).append(values)
-    print(f"\n{asked.encoder}, mode {asked.mode}, {asked.loss}, {asked.epochs} epochs\n")
+    print(f"\n{chosen.encoder}, mode {chosen.mode}, {chosen.loss}, {chosen.epochs} epochs\n")
     print("| encoder | recall@1 of VAL | recall@1 of a block of TRAIN |")
     print("|---|---|---|")
     for name, rows in recalls.items():
