@@ -43,9 +43,10 @@ from retrieval.training.live import LiveViews
 from retrieval.training.loss_kinds import Parts
 from retrieval.training.losses import Loss, make_loss
 from retrieval.training.photos import TrainingPhotos, read_photos
-from retrieval.training.planning import Wishes
+from retrieval.training.recipe import Recipe
 from retrieval.training.starting import starting_network
-from retrieval.training.trainer import Recipe, Trainer
+from retrieval.training.trainer import Trainer
+from retrieval.training.wishes import Wishes
 
 WITHHELD = 5
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2)

@@ -32,9 +32,10 @@ from retrieval.training.judging import beside_pretrained
 from retrieval.training.learner import Learner
 from retrieval.training.losses import make_loss
 from retrieval.training.photos import TrainingPhotos, divide, read_photos
-from retrieval.training.planning import Wishes, make_plan
+from retrieval.training.planning import make_plan
 from retrieval.training.starting import starting_network
 from retrieval.training.trainer import Trainer
+from retrieval.training.wishes import Wishes
 
 FOLDS = 5
 FPIRS = (0.01, 0.05)

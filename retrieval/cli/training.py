@@ -14,8 +14,9 @@ from retrieval.cli.output import percent, plural, print_failed, print_table, to_
 
 if TYPE_CHECKING:
     from retrieval.embedding import FailedPhoto
+    from retrieval.training.parts import Watcher
     from retrieval.training.planning import Plan
-    from retrieval.training.running import Trained, Watcher
+    from retrieval.training.running import Trained
 
 _LOSSES = (
     *("arcface", "subcenter-arcface", "contrastive", "triplet", "multi-similarity", "supcon"),
@@ -66,12 +67,24 @@ class Option(click.ParamType[tuple[str, Any]]):
     show_default=True,
     help="What is trained: a projection of the features; the network's last stages too; all of it.",
 )
-@click.option("--loss", type=click.Choice(_LOSSES), default="arcface", show_default=True)
+@click.option(
+    "--loss",
+    type=click.Choice(_LOSSES),
+    default="arcface",
+    show_default=True,
+    help="What training makes smaller.",
+)
 @click.option(
     "--loss-option", "loss_options", type=Option(), multiple=True, help="For example margin=0.2."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the photos.")
-@click.option("--batch", type=click.IntRange(min=2), default=64, show_default=True)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Photos to a step.",
+)
 @click.option("--dim", type=click.IntRange(min=2), help="Length of the projection (256).")
 @click.option(
     "--share",
@@ -101,8 +114,21 @@ class Option(click.ParamType[tuple[str, Any]]):
     help="First train on a part and judge by the rest, for figures, the number of epochs and a "
     "threshold; then on all photos.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Draws divisions, views, first weights and batches.",
+)
 @options.device
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the steps; auto takes the fastest.",
+)
 @click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @options.as_json
@@ -121,17 +147,19 @@ def train(
     labels it had not seen, and brings a threshold tuned on those. docs/training.md explains modes,
     losses and figures.
     """
-    from retrieval.training.planning import Wishes
     from retrieval.training.running import plan_training
     from retrieval.training.running import train as run
+    from retrieval.training.wishes import Wishes
+    from retrieval.training.work_folder import can_resume
 
     asked = Wishes(loss_options=dict(loss_options), **wishes)
     if dry_run:
         plan, failed = plan_training(data, asked)
+        print_failed(failed)
         if as_json:
             click.echo(to_json(plan))
         else:
-            _print_plan(plan, failed)
+            _print_plan(plan)
         return
     if out is None:
         raise click.UsageError("--out says where the encoder goes; or ask for --dry-run.")
@@ -139,7 +167,8 @@ def train(
         with _watcher(quiet=as_json) as watcher:
             trained = run(data, out, asked, resume=resume, watcher=watcher)
     except KeyboardInterrupt:
-        click.echo("Stopped. The same command with --resume goes on from here.", err=True)
+        how = "with --resume goes on from here" if can_resume(out) else "begins again"
+        click.echo(f"Stopped. The same command {how}.", err=True)
         raise click.exceptions.Exit(130) from None
     if as_json:
         click.echo(to_json(trained))
@@ -152,7 +181,7 @@ def _watcher(*, quiet: bool) -> Iterator[Watcher]:
     """Show the plan, then bars with rate, loss and time left while a terminal looks on."""
     from tqdm import tqdm
 
-    from retrieval.training.running import Watcher
+    from retrieval.training.parts import Watcher
 
     class Bars(Watcher):
         def __init__(self) -> None:
@@ -160,10 +189,9 @@ def _watcher(*, quiet: bool) -> Iterator[Watcher]:
             self.what = ""
 
         def planned(self, plan: Plan, failed: list[FailedPhoto]) -> None:
-            if quiet:
-                print_failed(failed)
-            else:
-                _print_plan(plan, failed)
+            print_failed(failed)
+            if not quiet:
+                _print_plan(plan)
 
         def cached(self, done: int, total: int) -> None:
             self._show("views", "views", done, total)
@@ -195,8 +223,7 @@ def _watcher(*, quiet: bool) -> Iterator[Watcher]:
         bars.close()
 
 
-def _print_plan(plan: Plan, failed: list[FailedPhoto]) -> None:
-    print_failed(failed)
+def _print_plan(plan: Plan) -> None:
     shape, recipe = plan.shape, plan.recipe
     click.echo(f"{plural(plan.photos, 'photo')} of {plural(plan.labels, 'label')}")
     for reason in plan.reasons:
@@ -212,7 +239,7 @@ def _print_plan(plan: Plan, failed: list[FailedPhoto]) -> None:
     )
     if plan.cache_bytes:
         click.echo(f"cache: {plan.cache_bytes / 1e6:,.0f} MB on disk until it is done")
-    click.echo(f"about {max(1, round(plan.seconds / 60))} minutes")
+    click.echo(f"about {plural(max(1, round(plan.seconds / 60)), 'minute')}")
 
 
 def _print_trained(trained: Trained) -> None:
@@ -232,4 +259,9 @@ def _print_trained(trained: Trained) -> None:
         click.echo(
             f"threshold {trained.threshold['value']:.4f} ({trained.threshold['rule']}, "
             f"{trained.threshold['objective']}) travels with it"
+        )
+    elif trained.plan.rehearsal:
+        click.echo(
+            f"no threshold travels with it: {plural(trained.plan.strangers, 'stranger')} of "
+            f"{plural(trained.plan.stranger_labels, 'label')} are too few to tune one"
         )

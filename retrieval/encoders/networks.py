@@ -73,6 +73,11 @@ class Network:
     preprocessing: Preprocessing
     provenance: dict[str, Any]
 
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are as they were drawn."""
+        return bool(self.provenance.get("weights") == _UNTRAINED)
+
 
 def is_network(name: str) -> bool:
     """Whether `--encoder NAME` asks for a network by name; if not, it is an artifact's folder."""

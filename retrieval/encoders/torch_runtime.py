@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from retrieval.encoders.artifact import WEIGHTS, Artifact, EncoderSpec
 from retrieval.encoders.networks import rebuild
 from retrieval.encoders.protocol import normalise
 from retrieval.errors import EncoderError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -30,11 +34,8 @@ class TorchEncoder:
             EncoderError: The device is not there, the precision unknown, or the weights damaged.
         """
         import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        if not _available(device):
-            raise EncoderError(f"torch finds no device {device!r} here: say --device cpu.")
+        require_device(device)
         if precision == "auto":
             precision = "float32" if device == "cpu" else "float16"
         if precision not in _PRECISIONS:
@@ -42,14 +43,7 @@ class TorchEncoder:
                 f"There is no precision {precision!r} in torch: say auto, "
                 f"{' or '.join(_PRECISIONS)}."
             )
-        module = rebuild(artifact.spec.architecture)
-        try:
-            module.load_state_dict(load_file(artifact.folder / WEIGHTS))
-        except (SafetensorError, OSError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise EncoderError(
-                f"{artifact.folder / WEIGHTS} can't be loaded ({reason}): restore it from a copy."
-            ) from error
+        module = load_module(artifact)
         self._spec = artifact.spec
         self._precision = precision
         self._device = torch.device(device)
@@ -99,11 +93,37 @@ class TorchEncoder:
         self._worker.shutdown()
 
 
-def _available(device: str) -> bool:
+def load_module(artifact: Artifact) -> nn.Module:
+    """Make an artifact's network again, with its weights, in evaluation mode.
+
+    Raises:
+        EncoderError: The weights are missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    module = rebuild(artifact.spec.architecture)
+    path = artifact.folder / WEIGHTS
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise EncoderError(f"{path} can't be loaded ({reason}): restore it from a copy.") from error
+    return module
+
+
+def require_device(device: str) -> None:
+    """Make sure that torch can compute on `cpu`, `cuda` or `mps` here.
+
+    Raises:
+        EncoderError: It can't.
+    """
     import torch
 
-    if device == "cuda":
-        return torch.cuda.is_available()
-    if device == "mps":
-        return torch.backends.mps.is_available()
-    return device == "cpu"
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device, False):
+        raise EncoderError(f"torch finds no device {device!r} here: say --device cpu.")

@@ -44,8 +44,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise LookalikeError(
-            f"{path} can't be read ({reason}): delete its folder, and train anew."
+            f"{path} is damaged: delete it, and --resume begins this part of the run again."
         ) from error
     return state

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retrieval.encoders.beside import beside
-from retrieval.encoders.networks import LIBRARY, SIAMESE, Network
+from retrieval.encoders.networks import LIBRARY, Network
 from retrieval.encoders.projected import features_dim, fold_batch_norm, projected
 from retrieval.encoders.splitting import split, stages
 from retrieval.errors import EncoderError
@@ -110,7 +110,7 @@ class Learner:
         Args:
             rate: Learning rate of the network itself.
             head_rate: That of the projection.
-            decay: Weight decay; biases and norms have none.
+            decay: Weight decay; the network's own biases and norms have none.
         """
         body, head = ([*part.parameters()] for part in self.trained)
         return [
@@ -166,10 +166,10 @@ def require_fit(network: Network, shape: Shape) -> None:
     Raises:
         EncoderError: It can't; the text says what can be done.
     """
-    if network.architecture["model"] == SIAMESE and shape.mode != "full":
+    if network.untrained and shape.mode != "full":
         raise EncoderError(
-            f"siamese has nothing pretrained to keep: --mode {shape.mode} would train a projection "
-            "of noise; say --mode full."
+            f"{network.architecture['model']} without weights has nothing to keep: --mode "
+            f"{shape.mode} would leave a part of it as it was drawn; say --mode full."
         )
     if shape.mode == "partial" and not 0 <= shape.stage < stages(network.module):
         raise EncoderError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from retrieval.sources import Label, find_photos, labels_from_folders, read_labe
 # What the column `split` may say; rows that say anything else are left alone.
 TRAIN, VALIDATION = "train", "val"
 _FEWEST_LABELS = 2
-# Labels it takes to promise FPIR 5 %, and one more: see evaluation.conformal.
+# With one more than the 19 labels that it takes to promise an FPIR of 5 %: evaluation.conformal.
 _STRANGER_LABELS = 20
 
 
@@ -93,22 +94,27 @@ def read_photos(data: Path) -> TrainingPhotos:
         said = {path: label_of(path) for path in find_photos(data)}
     else:
         said = _wanted(read_labels(data, must_exist=True), data)
+        _require_whole_groups(said, data)
     labelled = {path: label for path, label in said.items() if label.label is not None}
     names = sorted({str(label.label) for label in labelled.values()})
-    if len(names) < _FEWEST_LABELS:
-        raise LookalikeError(
-            f"{data} shows {len(names)} labels, and it takes {_FEWEST_LABELS} to learn what tells "
-            "them apart: put photos into a folder for each label, or name a CSV `path,label`."
-        )
     codes = {name: code for code, name in enumerate(names)}
-    return TrainingPhotos(
+    photos = TrainingPhotos(
         tuple(labelled),
         tuple(names),
         np.array([codes[str(label.label)] for label in labelled.values()], dtype=np.int64),
         tuple(label.metadata.get(GROUP) or None for label in labelled.values()),
-        np.array([label.metadata.get(SPLIT) == VALIDATION for label in labelled.values()]),
+        np.array(
+            [label.metadata.get(SPLIT) == VALIDATION for label in labelled.values()], dtype=bool
+        ),
         len(said) - len(labelled),
     )
+    shown = _labels_to_learn(photos)
+    if shown < _FEWEST_LABELS:
+        raise LookalikeError(
+            f"{data} shows {shown} labels to train on, and it takes {_FEWEST_LABELS} to learn what "
+            "tells them apart: put photos into a folder for each label, or name a CSV path,label."
+        )
+    return photos
 
 
 def inspect(photos: TrainingPhotos) -> tuple[TrainingPhotos, list[FailedPhoto], str]:
@@ -133,12 +139,16 @@ def inspect(photos: TrainingPhotos) -> tuple[TrainingPhotos, list[FailedPhoto], 
             said = (photos.labels[photos.codes[place]], photos.groups[place])
             digest.update(f"{outcome} {said} {photos.validation[place]}\n".encode())
     left = photos.only(kept)
-    if len(left.labels) < _FEWEST_LABELS:
+    if _labels_to_learn(left) < _FEWEST_LABELS:
         raise LookalikeError(
             f"Only {len(kept)} of {len(photos)} photos can be read ({failed[0].path}: "
             f"{failed[0].reason}), too few to train on: mend them."
         )
     return left, failed, digest.hexdigest()
+
+
+def _labels_to_learn(photos: TrainingPhotos) -> int:
+    return len(np.unique(photos.codes[~photos.validation]))
 
 
 def _look(path: Path) -> str | FailedPhoto:
@@ -155,32 +165,28 @@ def divide(photos: TrainingPhotos, *, seed: int, share: float = 0.2) -> Division
     """Keep photos back to judge by: other visits to known labels, and whole labels as strangers.
 
     Photos of one visit resemble each other, so of each label the last ones by name are kept back
-    together, and groups, where they are known, are never torn apart.
+    together, and no group, where groups are known, is in both `train` and `known`.
 
     Args:
         photos: All photos. Where some are marked for validation, those are kept back, and no
             others but whole labels' photos.
         seed: Draws which labels are strangers.
-        share: The share of labels, and of each other label's photos, to keep back. A few more
-            labels are taken where that suffices for a threshold with a promise, and none where
-            less than a quarter of ten would be left.
+        share: The share of labels, and of each other label's photos, to keep back. Twenty labels
+            are, where that is more and a third of all at most: so many it takes to promise an FPIR.
     """
     labels = len(photos.labels)
-    strange = np.zeros(labels, dtype=bool)
     wanted = round(share * labels)
     if wanted < _STRANGER_LABELS <= labels / 3:
         wanted = _STRANGER_LABELS
-    trained = np.zeros(labels, dtype=bool)
-    trained[photos.codes[~photos.validation]] = True
     # Labels that only the validation photos show are strangers already.
-    drawn = np.random.default_rng([seed, labels]).permutation(np.flatnonzero(trained))
-    strange[drawn[: max(0, wanted - int((~trained).sum()))]] = True
-    strange[~trained] = True
+    trained = np.unique(photos.codes[~photos.validation])
+    drawn = np.random.default_rng([seed, labels]).permutation(trained)
+    strange = np.ones(labels, dtype=bool)
+    strange[drawn[max(0, wanted - (labels - len(trained))) :]] = False
     stranger = strange[photos.codes]
     back = photos.validation.copy()
-    if not photos.validation.any():
-        for code in np.flatnonzero(~strange):
-            back[_last(photos, np.flatnonzero(photos.codes == code), share)] = True
+    if not back.any():
+        back[_last(photos, np.flatnonzero(~stranger), share)] = True
     return Division(
         np.flatnonzero(~stranger & ~back),
         np.flatnonzero(~stranger & back),
@@ -188,19 +194,24 @@ def divide(photos: TrainingPhotos, *, seed: int, share: float = 0.2) -> Division
     )
 
 
-def _last(photos: TrainingPhotos, places: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """Choose the last groups of a label, or its last photos, that make up a share of them."""
-    wanted = round(share * len(places))
+def _last(photos: TrainingPhotos, places: NDArray[np.int64], share: float) -> list[int]:
+    """Choose the last groups by name that make up a share of each label's photos, but never all."""
+    sizes = np.bincount(photos.codes[places], minlength=len(photos.labels)).tolist()
     # A photo without a group is one of its own.
     groups: dict[object, list[int]] = {}
     for place in sorted(places.tolist(), key=lambda place: str(photos.paths[place])):
         groups.setdefault(photos.groups[place] or place, []).append(place)
+    given = [0] * len(sizes)
     chosen: list[int] = []
-    for group in list(groups.values())[:0:-1]:  # the first always trains
-        if len(chosen) >= wanted:
-            break
-        chosen += group
-    return np.array(chosen, dtype=np.int64)
+    for group in reversed(groups.values()):
+        shown = Counter(photos.codes[group].tolist())
+        due = any(given[code] < round(share * sizes[code]) for code in shown)
+        spare = all(given[code] + count < sizes[code] for code, count in shown.items())
+        if due and spare:
+            chosen += group
+            for code, count in shown.items():
+                given[code] += count
+    return chosen
 
 
 def _wanted(said: dict[Path, Label], file: Path) -> dict[Path, Label]:
@@ -215,3 +226,14 @@ def _wanted(said: dict[Path, Label], file: Path) -> dict[Path, Label]:
             f"{file}, column {SPLIT}: no row says {TRAIN!r}: say which photos to train on."
         )
     return wanted
+
+
+def _require_whole_groups(said: dict[Path, Label], file: Path) -> None:
+    split_of: dict[str, str] = {}
+    for label in said.values():
+        group, split = label.metadata.get(GROUP), label.metadata.get(SPLIT)
+        if group and split and split_of.setdefault(group, split) != split:
+            raise LabelsError(
+                f"{file}, column {GROUP}: {group!r} is in both {TRAIN} and {VALIDATION}, and "
+                "photos of one group resemble each other: put all of it into one split."
+            )

@@ -2,85 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-
-from retrieval.encoders.features import compile_features
 from retrieval.encoders.networks import SIAMESE, Network
 from retrieval.encoders.splitting import stages
-from retrieval.errors import EncoderError, LookalikeError
-from retrieval.training.augmenting import Augmentation
-from retrieval.training.caching import Pixels
-from retrieval.training.learner import MODES, Learner, Mode, Shape, default_stage, require_fit
-from retrieval.training.live import LiveViews
-from retrieval.training.losses import LOSSES, loss_options
+from retrieval.errors import EncoderError
+from retrieval.training.learner import MODES, Mode, Shape, default_stage, require_fit
 from retrieval.training.photos import Division, TrainingPhotos
-from retrieval.training.trainer import Recipe
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from retrieval.training.probing import Speed, probe
+from retrieval.training.recipe import Recipe
+from retrieval.training.wishes import (
+    BY_PROXY,
+    PER_LABEL,
+    SMALLEST_OF_PAIRS,
+    Wishes,
+    require_possible,
+    require_use,
+)
 
 # Fewer photos or labels than these teach a projection at most.
 _PHOTOS_FOR_PARTIAL, _LABELS_FOR_PARTIAL = 200, 5
-# Losses of pairs and triplets need several photos of a label in a batch.
-_BY_PROXY = frozenset({"arcface", "subcenter-arcface"})
 _EPOCHS: dict[Mode, int] = {"head": 40, "partial": 12, "full": 20}
 _FEWEST_EPOCHS = 4
-_PROBE = 32
 JUDGEMENTS = 4
-"""How often a rehearsal is judged, the end included."""
+"""How often a rehearsal is judged at most, the end included."""
 # Mixing maps costs a little recall and tells strangers better: docs/training.md.
 _MIX = 0.5
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What was asked for; `None` leaves it to the plan.
-
-    Attributes:
-        encoder: What to begin with: a packaged encoder, `timm:NAME`, `siamese`, or a folder.
-        weights: A local checkpoint for a timm model.
-        from_scratch: Begin a timm model without any weights.
-        mode: How much of the network is trained; `auto` picks.
-        loss: One of `LOSSES`.
-        loss_options: Its options, where they are not the defaults.
-        epochs: Passes over the photos.
-        batch: Photos to a step.
-        dim: Length of the projection.
-        share: Share of the distance that what is learnt decides.
-        stage: Behind how many blocks the network is frozen, in mode `partial`.
-        views: Views of each photo that are cached.
-        rate: Learning rate of the network.
-        minutes: How long training may take; what isn't asked for is planned to fit.
-        rehearsal: Whether to train on a part first, and judge by the others.
-        hard_every: After so many epochs hard examples are mined anew; 0 never.
-        seed: Draws everything.
-        device: `cpu`, `cuda` or `mps`.
-    """
-
-    encoder: str = "efficientnet_lite0"
-    weights: Path | None = None
-    from_scratch: bool = False
-    mode: Mode | Literal["auto"] = "auto"
-    loss: str = "arcface"
-    loss_options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int | None = None
-    batch: int = 64
-    dim: int | None = None
-    share: float | None = None
-    stage: int | None = None
-    views: int | None = None
-    rate: float | None = None
-    minutes: float = 25.0
-    rehearsal: bool = True
-    hard_every: int = 0
-    seed: int = 0
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -91,6 +39,7 @@ class Plan:
         shape: What is learnt of the network.
         recipe: How.
         rehearsal: Whether a part of the photos is trained on first, and judged by the others.
+        whole: Photos that are trained on in the end: all but those that a CSV keeps for judging.
         photos: How many photos there are.
         labels: How many labels they show.
         train: Photos that the rehearsal trains on.
@@ -100,12 +49,13 @@ class Plan:
         steps: Steps in all, rehearsal and the rest.
         cache_bytes: Bytes on disk for the frozen part's outputs.
         seconds: Estimated time in all.
-        reasons: Why it was planned so, in sentences.
+        reasons: Why it was planned so, in a few words each.
     """
 
     shape: Shape
     recipe: Recipe
     rehearsal: bool
+    whole: int
     photos: int
     labels: int
     train: int
@@ -118,134 +68,100 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What a probe measured.
-
-    Attributes:
-        made: Views made and put through the frozen part, per second.
-        trained: Photos per second in training steps.
-        precision: The arithmetic of the steps that is fastest here.
-        outputs: Bytes of the frozen part's outputs for a view.
-    """
-
-    made: float
-    trained: float
-    precision: Literal["float32", "bfloat16", "float16"]
-    outputs: int
-
-
 def make_plan(wishes: Wishes, network: Network, photos: TrainingPhotos, division: Division) -> Plan:
     """Decide what will be done.
 
     Raises:
         LookalikeError: What was asked for can't be done.
     """
-    _check(wishes)
+    require_possible(wishes)
     reasons: list[str] = []
-    mode = _mode(wishes, network, photos, reasons)
+    if photos.unlabelled:
+        reasons.append(f"photos without a label are left out: {photos.unlabelled}")
+    rehearsal = wishes.rehearsal and len(division.known) > 0
+    if wishes.rehearsal and not rehearsal:
+        reasons.append("no rehearsal: no label has photos enough to keep some back")
+    parts = [len(division.train)] if rehearsal else []
+    parts.append(int((~photos.validation).sum()))
+    work = _Work(wishes, len(photos), sum(parts), rehearsal)
+    mode, reason = _mode(wishes, network, photos)
     shape = _shape(wishes, network, mode)
-    require_fit(network, shape)
-    speed = probe(network, shape, photos, wishes.device)
-    seen = len(photos) + (len(division.train) if wishes.rehearsal else 0)
+    speed = probe(network, shape, photos, wishes.device, wishes.precision)
     if wishes.mode == "auto" and mode == "partial" and wishes.epochs is None:
-        affordable = _affordable(wishes, speed, photos, seen)
+        affordable = work.affordable(mode, speed)
         if affordable < _FEWEST_EPOCHS:
-            reasons.append(
-                f"--mode head, as training part of the network at {speed.trained:.0f} photos/s "
-                f"would get {max(affordable, 0)} epochs done in {wishes.minutes:g} minutes"
-            )
             mode = "head"
+            reason = (
+                f"mode head: {wishes.minutes:g} minutes allow {affordable} epochs of training the "
+                f"last stages, at {speed.trained:.0f} photos/s"
+            )
             shape = _shape(wishes, network, mode)
-            speed = probe(network, shape, photos, wishes.device)
+            speed = probe(network, shape, photos, wishes.device, wishes.precision)
+    reasons += [reason] if reason else []
+    require_use(wishes, mode)
     epochs = wishes.epochs
     if epochs is None:
-        affordable = _affordable(wishes, speed, photos, seen)
-        epochs = max(1, min(_EPOCHS[mode], affordable))
+        epochs = max(1, min(_EPOCHS[mode], work.affordable(mode, speed)))
         if epochs < _EPOCHS[mode]:
             reasons.append(
-                f"{epochs} epochs, as {wishes.minutes:g} minutes allow no more at "
+                f"{epochs} epochs: {wishes.minutes:g} minutes allow no more, at "
                 f"{speed.trained:.0f} photos/s"
             )
+    by_proxy = wishes.loss in BY_PROXY
     recipe = Recipe(
         loss=wishes.loss,
         loss_options=dict(wishes.loss_options),
         epochs=epochs,
-        batch=min(wishes.batch, len(photos)),
-        photos_per_label=0 if wishes.loss in _BY_PROXY else 4,
+        batch=max(min(wishes.batch, len(photos)), 0 if by_proxy else SMALLEST_OF_PAIRS),
+        photos_per_label=0 if by_proxy else PER_LABEL,
         hard_every=wishes.hard_every,
         rate=_rate(wishes, shape),
         views=_views(wishes, mode),
-        mix=_MIX if mode == "partial" and wishes.loss in _BY_PROXY else 0.0,
+        mix=_MIX if mode == "partial" and by_proxy else 0.0,
         precision=speed.precision,
         seed=wishes.seed,
     )
-    views = (recipe.views + 1) * len(photos) if mode != "full" else 0
     return Plan(
         shape,
         recipe,
-        wishes.rehearsal,
+        rehearsal,
+        whole=parts[-1],
         photos=len(photos),
         labels=len(photos.labels),
         train=len(division.train),
         known=len(division.known),
         strangers=len(division.strangers),
         stranger_labels=len(set(photos.codes[division.strangers].tolist())),
-        steps=epochs * -(-seen // recipe.batch),
-        cache_bytes=views * speed.outputs,
-        seconds=views / speed.made
-        + epochs * seen / speed.trained
-        + _judging(wishes, speed, photos),
+        steps=epochs * sum(-(-part // recipe.batch) for part in parts),
+        cache_bytes=work.cached(mode) * speed.outputs,
+        seconds=work.seconds(mode, speed, epochs),
         reasons=tuple(reasons),
     )
 
 
-def probe(network: Network, shape: Shape, photos: TrainingPhotos, device: str) -> Speed:
-    """Measure, in some seconds, how fast views are made, frozen and trained on here."""
-    import torch
+@dataclass(frozen=True)
+class _Work:
+    """What a run has to do: `photos` to cache, `seen` photos to step through in an epoch."""
 
-    learner = Learner(network, shape, seed=0)
-    learner.trained.to(device)
-    places = np.linspace(0, len(photos) - 1, _PROBE).round().astype(int).tolist()
-    pixels = Pixels(photos.paths, network.preprocessing, Augmentation(), seed=0)
-    made = float("inf")
-    if learner.frozen is None:
-        outputs = LiveViews(pixels).take(places, [0] * _PROBE)
-    else:
-        features = compile_features(learner.frozen, network.preprocessing, "float32")
-        for number in range(2):  # the first time is slower
-            since = time.monotonic()
-            wanted = [(place, number) for place in places]
-            parts = list(features.over(pixels.batches(wanted, _PROBE // 2)))
-            made = _PROBE / (time.monotonic() - since)
-        outputs = torch.from_numpy(np.concatenate(parts))
-    inputs = outputs.to(device)
-    if inputs.ndim == 4:
-        inputs = inputs.to(memory_format=torch.channels_last)
-    precisions: tuple[Literal["float32", "bfloat16", "float16"], ...]
-    precisions = ("float32", "bfloat16") if device == "cpu" else ("float16",)
-    rates = {one: _PROBE / _step_seconds(learner, inputs, one) for one in precisions}
-    # Sixteen bits are worth it only where they are clearly faster.
-    best = max(rates, key=lambda one: rates[one] / (1.1 if one == "bfloat16" else 1))
-    return Speed(made, rates[best], best, outputs[0].numel() * 2)
+    wishes: Wishes
+    photos: int
+    seen: int
+    rehearsal: bool
 
+    def cached(self, mode: Mode) -> int:
+        """Return how many views are put through the frozen part."""
+        return 0 if mode == "full" else (_views(self.wishes, mode) + 1) * self.photos
 
-def _step_seconds(learner: Learner, inputs: Tensor, precision: str) -> float:
-    import torch
+    def affordable(self, mode: Mode, speed: Speed) -> int:
+        """Return the epochs that fit into the time."""
+        left = 60 * self.wishes.minutes - self.seconds(mode, speed, 0)
+        return max(0, int(left * speed.trained / self.seen))
 
-    learner.train()
-    shortest = float("inf")
-    for _ in range(3):
-        since = time.monotonic()
-        with torch.autocast(
-            inputs.device.type, getattr(torch, precision), enabled=precision != "float32"
-        ):
-            embeddings = learner.trained(inputs)
-        embeddings.float().square().mean().backward()
-        if inputs.device.type == "cuda":
-            torch.cuda.synchronize()
-        shortest = min(shortest, time.monotonic() - since)
-    return shortest
+    def seconds(self, mode: Mode, speed: Speed, epochs: int) -> float:
+        """Estimate the time that the views, the epochs and the rehearsal's judgements take."""
+        # To embed a photo takes a third of a step.
+        judged = (JUDGEMENTS + 2) * self.photos / 3 if self.rehearsal else 0
+        return self.cached(mode) / speed.made + (epochs * self.seen + judged) / speed.trained
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -262,61 +178,42 @@ def from_json(values: dict[str, Any]) -> Plan:
     return Plan(**values)
 
 
-def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """Return a recipe of another length."""
-    return replace(recipe, epochs=epochs)
-
-
-def _check(wishes: Wishes) -> None:
-    if wishes.loss not in LOSSES:
-        raise LookalikeError(f"There is no loss {wishes.loss!r}: say one of {', '.join(LOSSES)}.")
-    unknown = set(wishes.loss_options) - set(loss_options(wishes.loss))
-    if unknown:
-        raise LookalikeError(
-            f"The loss {wishes.loss} has no option {min(unknown)!r}: it has "
-            f"{', '.join(loss_options(wishes.loss))}."
-        )
-
-
-def _mode(wishes: Wishes, network: Network, photos: TrainingPhotos, reasons: list[str]) -> Mode:
+def _mode(wishes: Wishes, network: Network, photos: TrainingPhotos) -> tuple[Mode, str]:
+    """Return the mode, and why, where it wasn't asked for."""
     if wishes.mode in MODES:
-        return wishes.mode
-    if network.architecture["model"] == SIAMESE:
-        reasons.append("--mode full, as siamese is trained from nothing")
-        return "full"
+        return wishes.mode, ""
+    if network.untrained:
+        return "full", f"mode full: {wishes.encoder} begins without weights"
     if wishes.device != "cpu":
-        reasons.append(f"--mode full, as there is a GPU ({wishes.device})")
-        return "full"
+        return "full", f"mode full: {wishes.device} trains all of the network in minutes"
     if len(photos) < _PHOTOS_FOR_PARTIAL or len(photos.labels) < _LABELS_FOR_PARTIAL:
-        reasons.append(
-            f"--mode head, as {len(photos)} photos of {len(photos.labels)} labels teach no more"
-        )
-        return "head"
+        few = f"{len(photos)} photos of {len(photos.labels)} labels"
+        return "head", f"mode head: {few} teach no more than a projection"
     try:
         stages(network.module)
     except EncoderError:
-        reasons.append(f"--mode head, as {network.architecture['model']} can't be split")
-        return "head"
-    reasons.append("--mode partial, as a CPU trains the last stages in minutes and all in hours")
-    return "partial"
+        return "head", f"mode head: {wishes.encoder} can't be split into stages"
+    return "partial", "mode partial: a CPU trains the last stages in minutes, all of them in hours"
 
 
 def _shape(wishes: Wishes, network: Network, mode: Mode) -> Shape:
     stage = 0
     if mode == "partial":
         stage = default_stage(network) if wishes.stage is None else wishes.stage
-    own = network.architecture["model"] == SIAMESE
+    # The last dense layer of siamese is a projection already.
+    own = network.architecture["model"] == SIAMESE and mode == "full"
     dim = (0 if own else 256) if wishes.dim is None else wishes.dim
     share = 0.5 if wishes.share is None else wishes.share
-    untrained = str(network.provenance.get("weights", "")).startswith("none")
-    return Shape(
+    shape = Shape(
         mode=mode,
         stage=stage,
         dim=dim,
         share=1.0 if mode == "full" else share,
         dropout=0.2,
-        batch_norm="learnt" if untrained else "frozen",
+        batch_norm="learnt" if network.untrained else "frozen",
     )
+    require_fit(network, shape)
+    return shape
 
 
 def _views(wishes: Wishes, mode: Mode) -> int:
@@ -329,15 +226,3 @@ def _rate(wishes: Wishes, shape: Shape) -> float:
     if wishes.rate is not None:
         return wishes.rate
     return 1e-3 if shape.mode != "full" or shape.batch_norm == "learnt" else 3e-4
-
-
-def _affordable(wishes: Wishes, speed: Speed, photos: TrainingPhotos, seen: int) -> int:
-    """Return the epochs that fit into the time, what is made besides taken off."""
-    made = (_views(wishes, "head") + 1) * len(photos) / speed.made
-    left = 60 * wishes.minutes - made - _judging(wishes, speed, photos)
-    return int(left * speed.trained / seen)
-
-
-def _judging(wishes: Wishes, speed: Speed, photos: TrainingPhotos) -> float:
-    """Estimate the seconds that the rehearsal's judgements take: a third of as many steps."""
-    return (JUDGEMENTS + 2) * len(photos) / (3 * speed.trained) if wishes.rehearsal else 0.0

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import LookalikeError
 from retrieval.training.batches import balanced_batches, hard_batches, shuffled_batches
 from retrieval.training.caching import CLEAN
 from retrieval.training.checkpoints import load_checkpoint, save_checkpoint
 from retrieval.training.learner import Learner
 from retrieval.training.losses import Loss
 from retrieval.training.mixing import cut_and_mixed
+from retrieval.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +31,7 @@ _CHECKPOINT_SECONDS = 60.0
 _EMBEDDED = 64
 # The share of the steps in which the learning rate rises.
 _RISING = 0.2
-# A figure lower by no more than chance makes it is as good: of equals the later epoch is taken.
+# A figure below the highest by no more than chance makes it is as good: the later epoch is taken.
 _NOISE = 0.02
 
 
@@ -37,42 +40,6 @@ class Inputs(Protocol):
 
     def take(self, places: Sequence[int], numbers: Sequence[int]) -> Tensor:
         """Return inputs for the given views of the given photos: float32, `(n, …)`."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How training goes about it.
-
-    Attributes:
-        loss: One of `losses.LOSSES`.
-        loss_options: Its options, where they are not the defaults.
-        epochs: Passes over the photos.
-        batch: Photos to a step.
-        photos_per_label: How many of them show one label; 0 draws photos whatever they show.
-        hard_every: After so many epochs hard batches are mined anew; 0 for never.
-        rate: Learning rate of the network, at its highest.
-        head_rate: Learning rate of the projection and of the loss's own parameters.
-        decay: Weight decay.
-        views: Views of each photo that are cached, and drawn from; 0 makes new ones each epoch.
-        mix: Share of the steps in which a part of each photo's maps is another photo's (CutMix,
-            arXiv 1905.04899); for losses of proxies, which can be asked for two labels at once.
-        precision: Arithmetic of the steps: float32, or mixed with 16 bits.
-        seed: Draws everything.
-    """
-
-    loss: str = "arcface"
-    loss_options: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 8
-    batch: int = 64
-    photos_per_label: int = 0
-    hard_every: int = 0
-    rate: float = 1e-3
-    head_rate: float = 3e-3
-    decay: float = 1e-2
-    views: int = 8
-    mix: float = 0.0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,6 +62,7 @@ class Moment:
 
 
 Judge = Callable[[], dict[str, float]]
+History = list[dict[str, float]]
 
 
 @dataclass
@@ -143,7 +111,7 @@ class Trainer:
         self._path = folder / "checkpoint.pt"
         self._device = torch.device(device)
         self._mined: NDArray[np.float32] | None = None
-        self.history: list[dict[str, float]] = []
+        self.history: History = []
         learner.trained.to(self._device)
         groups = learner.parameter_groups(
             rate=recipe.rate, head_rate=recipe.head_rate, decay=recipe.decay
@@ -178,7 +146,20 @@ class Trainer:
 
         Returns:
             The epochs after which the learner was best. It is left as it was then.
+
+        Raises:
+            LookalikeError: The loss is no number any more, or the checkpoint is damaged.
         """
+        import torch
+
+        # Steps set torch's seed; the caller's own goes on undisturbed.
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            return self._run(tell, judge, judge_every, patience)
+
+    def _run(
+        self, tell: Callable[[Moment], None], judge: Judge | None, judge_every: int, patience: int
+    ) -> int:
         standing = self._load()
         while standing.epoch < self._recipe.epochs and not standing.stopped:
             mean = self._epoch(standing, tell)
@@ -221,9 +202,10 @@ class Trainer:
 
     def _best(self, standing: _Standing, figure: float) -> dict[str, Any]:
         best = standing.best
-        if best is not None and figure < best["figure"] - _NOISE:
+        highest = figure if best is None else max(best["highest"], figure)
+        if best is not None and figure < highest - _NOISE:
             return best | {"without": best["without"] + 1}
-        return {"figure": figure, "epoch": standing.epoch, "without": 0, "model": self._model()}
+        return {"highest": highest, "epoch": standing.epoch, "without": 0, "model": self._model()}
 
     def embed(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of photos by what is learnt: float32 `(n, dim)`, L2-normalised."""
@@ -271,7 +253,14 @@ class Trainer:
         self._scaler.update()
         if step + 1 < self._schedule.total_steps:
             self._schedule.step()
-        return float(loss.detach())
+        told = float(loss.detach())
+        # Sixteen bits may overflow now and then: the scaler leaves such a step out.
+        if not math.isfinite(told) and not self._scaler.is_enabled():
+            raise LookalikeError(
+                f"The loss is {told} at step {step + 1} of {self._steps}: delete "
+                f"{self._path.parent.parent}, and train anew with a smaller --rate."
+            )
+        return told
 
     def _batches(self, epoch: int) -> list[NDArray[np.int64]]:
         recipe = self._recipe
