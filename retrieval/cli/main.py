@@ -15,6 +15,7 @@ from retrieval.cli.looking import check, info, list_items
 from retrieval.cli.pairing import make_pairs
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
+from retrieval.cli.verifying import train_verifier, verify
 
 
 class _Mistake(click.ClickException):
@@ -68,6 +69,8 @@ for command in (
     evaluate,
     tune_threshold,
     make_pairs,
+    train_verifier,
+    verify,
     demo,
 ):
     main.add_command(command)
