@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from db import Store
 from retrieval.errors import GalleryError
 from retrieval.evaluation.pair_lists import count_pairs, draw_pairs
+from retrieval.evaluation.sampling import used_only
 from retrieval.evaluation.verification import pair_distances
 from retrieval.pairing import distinct_items
 from retrieval.verifying.figures import best_threshold
@@ -140,7 +141,6 @@ def tune_distance(store: Store) -> float | None:
         if not count or len(np.unique(items.identities)) < LABELS_NEEDED:
             return None
         drawn = draw_pairs(items.identities, count)
-        used, places = np.unique(np.stack([drawn.first, drawn.second]), return_inverse=True)
+        used, first, second = used_only(drawn.first, drawn.second)
         vectors = items.at(used).vectors(tx).astype(np.float32)
-    first, second = places.reshape(2, -1)
     return best_threshold(pair_distances(vectors, first, second), drawn.same, 0.5)

@@ -16,7 +16,7 @@ from retrieval.errors import GalleryError
 from retrieval.verifying.answering import Verification, judge_pair, require_way
 from retrieval.verifying.model import TrainedVerifier, Verifier
 from retrieval.verifying.reranking import Reranker
-from retrieval.verifying.storing import FOLDER, load_verifier, save_verifier
+from retrieval.verifying.storing import DESCRIPTION, FOLDER, load_verifier, save_verifier
 
 
 class PairJudge(Contents):
@@ -75,7 +75,7 @@ class PairJudge(Contents):
         if components < 0:
             raise GalleryError(f"components is {components}: say 0 or more.")
         folder = self.path / FOLDER
-        if folder.exists() and not overwrite:
+        if (folder / DESCRIPTION).exists() and not overwrite:
             raise GalleryError(
                 f"{self.path} has a verifier already: say --overwrite to replace it."
             )

@@ -10,6 +10,7 @@ import numpy as np
 from db import Store
 from retrieval.encoders import Encoder
 from retrieval.evaluation.pair_lists import draw_pairs
+from retrieval.evaluation.sampling import used_only
 from retrieval.evaluation.verification import embed_pairs
 from retrieval.pairing import distinct_items
 from retrieval.verifying.folds import joined
@@ -28,8 +29,7 @@ def gallery_pairs(store: Store, *, count: int, hard: float, seed: int) -> Learni
         items = distinct_items(tx)
         vectors = items.vectors(tx)
     drawn = draw_pairs(items.identities, count, seed=seed, vectors=vectors, hard=hard)
-    used, places = np.unique(np.stack([drawn.first, drawn.second]), return_inverse=True)
-    first, second = places.reshape(2, -1)
+    used, first, second = used_only(drawn.first, drawn.second)
     return LearningPairs(
         vectors=vectors[used].astype(np.float32),
         identities=items.identities[used],
@@ -65,12 +65,13 @@ def listed_pairs(
         label = stored.get(content_hash)
         if label is not None:
             links.append(np.array([[seen.setdefault(label, place)], [place]]))
-    one_end, other_end = np.concatenate(links, axis=1)
+    shown = joined(len(found.vectors), *np.concatenate(links, axis=1))
+    used, first, second = used_only(found.first, found.second)
     return LearningPairs(
-        vectors=found.vectors,
-        identities=joined(len(found.vectors), one_end, other_end),
-        first=found.first,
-        second=found.second,
+        vectors=found.vectors[used],
+        identities=shown[used],
+        first=first,
+        second=second,
         same=found.same,
         hard=np.zeros(len(found.same), dtype=bool),
         source=str(file),

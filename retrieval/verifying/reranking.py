@@ -59,14 +59,16 @@ class Reranker:
 
         Args:
             vector: float32, shape `(dim,)`, the query's embedding.
-            nearest: Its nearest items, at most `DEPTH` of which are looked at.
+            nearest: Its nearest items; those beyond `DEPTH` keep their place.
             k: How many of them to return, the likeliest first.
             threshold: Of the score; `None` leaves the decision open.
             query: What was asked.
         """
         items, scores = self._ordered(vector, nearest[:DEPTH])
         rule = Rule(NAME, 1, lambda _distances: scores[:1])
-        answered = identify(items[:k], items[:1], threshold, rule=rule, query=query)
+        answered = identify(
+            [*items, *nearest[DEPTH:]][:k], items[:1], threshold, rule=rule, query=query
+        )
         return replace(answered, note=_NO_THRESHOLD) if answered.decision is None else answered
 
     def _ordered(

@@ -29,8 +29,7 @@ from retrieval.verifying.features import Projection
 from retrieval.verifying.figures import Figure, MethodFigures
 from retrieval.verifying.model import TrainedVerifier, Verifier
 
-FOLDER = "verifier"
-_DESCRIPTION = "verifier.json"
+FOLDER, DESCRIPTION = "verifier", "verifier.json"
 _FORMAT = 1
 _FIGURES = ("accuracy", "auc", "eer", "brier", "log_loss", "gain")
 
@@ -77,8 +76,8 @@ def save_verifier(folder: Path, verifier: Verifier) -> None:
             "trained": asdict(verifier.trained),
         }
         text = json.dumps(values, indent=2).encode("utf-8", "backslashreplace")
-        _write(folder / _DESCRIPTION, text + b"\n")
-        kept = {_DESCRIPTION, *(one["name"] for one in files.values())}
+        _write(folder / DESCRIPTION, text + b"\n")
+        kept = {DESCRIPTION, *(one["name"] for one in files.values())}
         for path in folder.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
@@ -98,7 +97,7 @@ def load_verifier(folder: Path, fingerprint: str) -> Verifier | None:
     Raises:
         GalleryError: It is damaged, of another format, or for another encoder.
     """
-    path = folder / _DESCRIPTION
+    path = folder / DESCRIPTION
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError:

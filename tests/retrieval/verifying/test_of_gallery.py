@@ -175,6 +175,18 @@ def test_a_query_is_ordered_by_the_classifier(
     assert same == found
 
 
+def test_items_too_far_off_to_be_judged_keep_their_place(
+    trained_path: Path, pictures: Callable[[int, int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.verifying.reranking.DEPTH", 5)
+    query = pictures(5, 0)
+    with Gallery.open(trained_path) as gallery:
+        nearest = [item.id for item in gallery.identify(query, k=12).items]
+        found = [item.id for item in gallery.identify(query, k=12, rule="verifier").items]
+    assert sorted(found[:5]) == sorted(nearest[:5])
+    assert found[5:] == nearest[5:]
+
+
 def test_such_a_query_has_no_verdict_without_a_threshold(
     trained_path: Path, pictures: Callable[[int, int], Path]
 ) -> None:
