@@ -147,6 +147,16 @@ class Reader:
         for rows in result.partitions():
             yield self._stored(rows)
 
+    def vectors_of(self, item_ids: Sequence[int]) -> StoredVectors:
+        """Return the live vectors of some items, in order of id."""
+        rows: list[Any] = []
+        for part in _parts(item_ids):
+            query = select(VectorRow.id, VectorRow.item_id, VectorRow.data).where(
+                *self._live(), VectorRow.item_id.in_(part)
+            )
+            rows += self._connection.execute(query)
+        return self._stored(sorted(rows))
+
     def count_vectors(self) -> int:
         """How many live vectors there are."""
         query = select(func.count()).select_from(VectorRow).where(*self._live())

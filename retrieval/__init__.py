@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification, NearestItem
     from retrieval.pairing import DrawnPairs
+    from retrieval.verifying.answering import Verification
+    from retrieval.verifying.model import TrainedVerifier
 
 _HOME = {
     "Audit": "auditing",
@@ -53,6 +55,8 @@ _HOME = {
     "NearestItem": "identification",
     "PairEvaluation": "evaluation.verification",
     "Suspect": "auditing",
+    "TrainedVerifier": "verifying.model",
+    "Verification": "verifying.answering",
 }
 
 __all__ = [
@@ -76,6 +80,8 @@ __all__ = [
     "NearestItem",
     "PairEvaluation",
     "Suspect",
+    "TrainedVerifier",
+    "Verification",
 ]
 
 

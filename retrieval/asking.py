@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.calibration import outgrown
 from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
@@ -17,6 +18,7 @@ from retrieval.identification import OUTGROWN, Calibration, Identification, iden
 from retrieval.rules import NEAREST, RULES, Rule
 from retrieval.searching import Found, Searcher
 from retrieval.sources import Source
+from retrieval.verifying.reranking import DEPTH, Reranker
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,34 @@ class Question:
         threshold: τ; `None` takes the gallery's.
         rule: How the score is made; `None` takes the rule of the gallery's threshold, or, where τ
             is given, `nearest`: τ is a cosine distance then.
+        reranker: Orders the nearest items anew and scores them, instead of a rule.
     """
 
     k: int
     threshold: float | None
     rule: Rule | None
+    reranker: Reranker | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many of the nearest items to search for."""
+        return self.k if self.reranker is None else max(self.k, DEPTH)
 
     @property
     def identities(self) -> int | None:
         """How many identities to search for; `None`: as many as the gallery's rule looks at."""
+        if self.reranker is not None:
+            return 1
         # The next one is always wanted: the margin is told whatever the rule.
         return max(2, self.rule.identities) if self.rule else None
 
 
-def question(k: int, threshold: float | None = None, rule: str | None = None) -> Question:
+def question(
+    k: int,
+    threshold: float | None = None,
+    rule: str | None = None,
+    reranker: Reranker | None = None,
+) -> Question:
     """Make a question of what a user said.
 
     Raises:
@@ -49,7 +65,7 @@ def question(k: int, threshold: float | None = None, rule: str | None = None) ->
     """
     if k < 1:
         raise GalleryError(f"k is {k}: ask for at least 1 item.")
-    return Question(k, threshold, named_rule(rule))
+    return Question(k, threshold, named_rule(rule), reranker)
 
 
 def named_rule(name: str | None) -> Rule | None:
@@ -63,8 +79,14 @@ def named_rule(name: str | None) -> Rule | None:
     return RULES[name] if name is not None else None
 
 
-def answer(found: Found, row: int, asked: Question, query: str | None) -> Identification:
-    """Answer the query in one row of what was found."""
+def answer(
+    found: Found, row: int, asked: Question, query: str | None, vector: NDArray[np.float32]
+) -> Identification:
+    """Answer the query in one row of what was found; its embedding is float32 `(dim,)`."""
+    if asked.reranker is not None:
+        return asked.reranker.answer(
+            vector, found.items[row], k=asked.k, threshold=asked.threshold, query=query
+        )
     stored, rule, threshold = found.threshold, asked.rule, asked.threshold
     if rule is None:
         rule = NEAREST if threshold is not None or stored is None else RULES[stored.rule]
@@ -93,11 +115,11 @@ def answer_many(
     while some := list(islice(outcomes, encoder.batch_size)):
         vectors = [one.vector for one in some if isinstance(one, Embedded)]
         if vectors:
-            found = searcher.search(np.stack(vectors), asked.k, asked.identities)
+            found = searcher.search(np.stack(vectors), asked.depth, asked.identities)
         row = 0
         for one in some:
             if isinstance(one, Embedded):
-                yield answer(found, row, asked, str(one.source.path))
+                yield answer(found, row, asked, str(one.source.path), one.vector)
                 row += 1
             elif isinstance(one, Unreadable):
                 yield FailedPhoto(str(one.source.path), one.reason)

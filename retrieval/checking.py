@@ -10,6 +10,8 @@ import numpy as np
 from db import Reader, Store, StoreError
 from indexes import IndexFileError, load
 from retrieval.encoders import Artifact
+from retrieval.errors import GalleryError
+from retrieval.verifying.storing import load_verifier
 
 # float16 keeps a unit vector's length to about one part in ten thousand.
 _LENGTH_TOLERANCE = 1e-3
@@ -39,9 +41,15 @@ class CheckReport:
         return not self.problems
 
 
-def check(store: Store, artifact: Artifact, index_folder: Path) -> CheckReport:
-    """Look at every item, vector, encoder file and index file of a gallery."""
+def check(
+    store: Store, artifact: Artifact, index_folder: Path, verifier_folder: Path
+) -> CheckReport:
+    """Look at every item, vector, encoder file, index file and verifier of a gallery."""
     problems, notes = artifact.damage(), list[str]()
+    try:
+        load_verifier(verifier_folder, artifact.spec.fingerprint)
+    except GalleryError as error:
+        problems.append(str(error))
     try:
         problems += [
             f"The store is damaged ({text}): restore gallery.db from a backup."

@@ -15,6 +15,9 @@ from retrieval.calibration import outgrown
 from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
+from retrieval.verifying.model import TrainedVerifier
+from retrieval.verifying.storing import FOLDER as VERIFIER
+from retrieval.verifying.storing import load_verifier
 
 STORE, ENCODER, INDEX = "gallery.db", "encoder", "index"
 # A folder that has been "being made" for so long was left by a process that was killed.
@@ -37,6 +40,8 @@ class GalleryInfo:
         precision: The arithmetic asked for; `auto` is the fastest the CPU computes natively.
         threshold: The threshold in force, with where it came from.
         outgrown: Whether the gallery has grown or shrunk by more than a tenth since it was tuned.
+        verifier: The pair classifier with how it was learnt; `None` without one that can be used.
+        verifier_problem: Why the verifier that is there can't be used.
         seq: How many writes there have been.
         size: Bytes on disk.
     """
@@ -52,6 +57,8 @@ class GalleryInfo:
     precision: str
     threshold: Threshold | None
     outgrown: bool
+    verifier: TrainedVerifier | None
+    verifier_problem: str | None
     seq: int
     size: int
 
@@ -164,6 +171,12 @@ def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:
 
 def describe(folder: Path, store: Store) -> GalleryInfo:
     """Say what a gallery is."""
+    problem = None
+    try:
+        with store.read() as tx:
+            verifier = load_verifier(folder / VERIFIER, tx.encoder.fingerprint)
+    except GalleryError as error:
+        verifier, problem = None, str(error)
     with store.read() as tx:
         counts = tx.label_counts()
         items = tx.count_items()
@@ -180,6 +193,8 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
             precision=tx.settings()["precision"],
             threshold=threshold,
             outgrown=threshold is not None and outgrown(threshold, items),
+            verifier=None if verifier is None else verifier.trained,
+            verifier_problem=problem,
             seq=tx.seq,
             size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         )

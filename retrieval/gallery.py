@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Store, Threshold
-from retrieval.asking import answer, answer_many, named_rule, question
+from retrieval.asking import Question, answer, answer_many, named_rule, question
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_first_threshold, tune_threshold
 from retrieval.checking import CheckReport, check
-from retrieval.contents import Contents
 from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import GalleryError, ImageError
@@ -28,11 +27,14 @@ from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_enc
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.searching import Searcher
+from retrieval.verifying.of_gallery import PairJudge
+from retrieval.verifying.reranking import NAME as VERIFIER
+from retrieval.verifying.storing import FOLDER as VERIFIER_FOLDER
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
 
-class Gallery(Contents):
+class Gallery(PairJudge):
     """An open gallery. Use it as a context manager, or close it.
 
     Example:
@@ -265,17 +267,20 @@ class Gallery(Contents):
             image: A file's path, or the bytes of one.
             k: How many of the nearest items to return.
             threshold: τ; `None` uses the gallery's.
-            rule: What makes the score that is compared with τ: `nearest`, `margin`, `ratio` or
-                `nac`. `None` takes the rule of the gallery's threshold, or, where `threshold` is
-                given, `nearest`: τ is a cosine distance then.
+            rule: What makes the score that is compared with τ: `nearest`, `margin`, `ratio`, `nac`,
+                or `verifier`, whose classifier also orders the nearest items anew. `None` takes
+                the rule of the gallery's threshold, or, where `threshold` is given, `nearest`: τ is
+                a cosine distance then.
 
         Raises:
             ImageError: It is no image we can read.
-            GalleryError: k is below 1, or there is no such rule.
+            GalleryError: k is below 1, there is no such rule, or no verifier for it.
         """
-        asked = question(k, threshold, rule)
-        found = self._searcher.search(self.embed(image)[np.newaxis], k, asked.identities)
-        return answer(found, 0, asked, None if isinstance(image, bytes) else os.fspath(image))
+        asked = self._question(k, threshold, rule)
+        vector = self.embed(image)
+        found = self._searcher.search(vector[np.newaxis], asked.depth, asked.identities)
+        name = None if isinstance(image, bytes) else os.fspath(image)
+        return answer(found, 0, asked, name, vector)
 
     def identify_many(
         self,
@@ -289,8 +294,12 @@ class Gallery(Contents):
 
         One that can't be read becomes a `FailedPhoto`. Args are those of `identify`.
         """
-        asked = question(k, threshold, rule)
+        asked = self._question(k, threshold, rule)
         yield from answer_many(self._searcher, self.encoder, map(Path, images), asked)
+
+    def _question(self, k: int, threshold: float | None, rule: str | None) -> Question:
+        reranker = self._reranker() if rule == VERIFIER else None
+        return question(k, threshold, None if reranker else rule, reranker)
 
     def threshold(self) -> Threshold | None:
         """Return the threshold in force, with where it came from."""
@@ -408,4 +417,4 @@ class Gallery(Contents):
 
     def check(self) -> CheckReport:
         """Prove that store, files and index agree."""
-        return check(self._store, self._artifact, self.path / INDEX)
+        return check(self._store, self._artifact, self.path / INDEX, self.path / VERIFIER_FOLDER)

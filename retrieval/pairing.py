@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Store
+from db import Reader, Store
 from retrieval.errors import LabelsError, LookalikeError
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.pair_lists import PairList, draw_pairs
@@ -60,6 +60,39 @@ class DrawnPairs:
     hard: int
     photos: int
     labels: int
+
+
+@dataclass(frozen=True, eq=False)
+class DistinctItems:
+    """A gallery's labelled items that pairs are drawn from.
+
+    Attributes:
+        ids: Their numbers, n.
+        paths: Where they were read, n.
+        identities: int64, shape `(n,)`: equal numbers show the same label.
+    """
+
+    ids: list[int]
+    paths: list[str]
+    identities: NDArray[np.int64]
+
+    def at(self, places: NDArray[np.int64]) -> DistinctItems:
+        """Return those at some places, int64 `(m,)`."""
+        some = places.tolist()
+        return DistinctItems(
+            [self.ids[one] for one in some],
+            [self.paths[one] for one in some],
+            self.identities[places],
+        )
+
+    def vectors(self, tx: Reader) -> NDArray[np.float16]:
+        """Read their vectors: float16, shape `(n, dim)`."""
+        row_of = {item_id: row for row, item_id in enumerate(self.ids)}
+        vectors = np.empty((len(row_of), tx.encoder.dim), dtype=np.float16)
+        for part in tx.vectors():
+            rows = np.array([row_of.get(one, -1) for one in part.item_ids.tolist()])
+            vectors[rows[rows >= 0]] = part.data[rows >= 0]
+        return vectors
 
 
 def read_pairs(file: Path) -> ListedPairs:
@@ -145,21 +178,24 @@ def make_pairs_of_items(
     """Draw pairs from a gallery's own items; see `Gallery.make_pairs`."""
     require_free(out, overwrite=overwrite)
     with store.read() as tx:
-        # Of items with the same bytes the first: a photo and its copy tell nothing.
-        first: dict[str, tuple[int, str, str]] = {}
-        for item in tx.items():
-            if item.label is not None:
-                first.setdefault(item.content_hash, (item.id, item.path, item.label))
-        row_of = {item_id: row for row, (item_id, _, _) in enumerate(first.values())}
-        vectors = None
-        if hard:
-            vectors = np.empty((len(row_of), tx.encoder.dim), dtype=np.float16)
-            for part in tx.vectors():
-                rows = np.array([row_of.get(one, -1) for one in part.item_ids.tolist()])
-                vectors[rows[rows >= 0]] = part.data[rows >= 0]
-    identities = _coded([label for _, _, label in first.values()])
-    drawn = draw_pairs(identities, count, seed=seed, vectors=vectors, hard=hard)
-    return _write(out, [path for _, path, _ in first.values()], identities, drawn)
+        items = distinct_items(tx)
+        vectors = items.vectors(tx) if hard else None
+    drawn = draw_pairs(items.identities, count, seed=seed, vectors=vectors, hard=hard)
+    return _write(out, items.paths, items.identities, drawn)
+
+
+def distinct_items(tx: Reader) -> DistinctItems:
+    """List a gallery's labelled items, of those with the same bytes only the first."""
+    # A photo and its copy tell nothing.
+    first: dict[str, tuple[int, str, str]] = {}
+    for item in tx.items():
+        if item.label is not None:
+            first.setdefault(item.content_hash, (item.id, item.path, item.label))
+    return DistinctItems(
+        ids=[item_id for item_id, _, _ in first.values()],
+        paths=[path for _, path, _ in first.values()],
+        identities=_coded([label for _, _, label in first.values()]),
+    )
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="Match below this, instead of the gallery's threshold; a cosine distance unless --rule "
     "says otherwise.",
 )
-@options.rule
+@options.rule_of_query
 @options.device
 @options.as_json
 def query(

@@ -81,6 +81,18 @@ def info(gallery_path: Path, as_json: bool) -> None:
             click.echo(f"           {line}")
         if found.outgrown:
             click.echo("           outgrown: the gallery's size has changed; run tune-threshold")
+    if found.verifier is not None:
+        chosen = found.verifier.chosen
+        click.echo(
+            f"verifier   {found.verifier.model}, {percent(chosen.accuracy.value)} of pairs right; "
+            f"verify goes by the {found.verifier.default}"
+        )
+        click.echo(
+            f"           trained on {found.verifier.pairs:,} pairs from {found.verifier.source} at "
+            f"{found.verifier.created_at}"
+        )
+    elif found.verifier_problem is not None:
+        click.echo(f"verifier   {found.verifier_problem}")
     click.echo(f"on disk    {found.size / 1e6:.1f} MB, {plural(found.seq, 'write')} so far")
 
 

@@ -16,6 +16,7 @@ from retrieval.cli.pairing import make_pairs
 from retrieval.cli.training import train
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
+from retrieval.cli.verifying import train_verifier, verify
 
 
 class _Mistake(click.ClickException):
@@ -70,6 +71,8 @@ for command in (
     tune_threshold,
     make_pairs,
     train,
+    train_verifier,
+    verify,
     demo,
 ):
     main.add_command(command)

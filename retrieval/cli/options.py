@@ -57,10 +57,17 @@ gallery_or_not = click.option(
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md)."
 )
+_RULES = ["nearest", "margin", "ratio", "nac"]
 rule = click.option(
     "--rule",
-    type=click.Choice(["nearest", "margin", "ratio", "nac"]),
+    type=click.Choice(_RULES),
     help="What makes the score that is compared with the threshold (docs/rules.md).",
+)
+rule_of_query = click.option(
+    "--rule",
+    type=click.Choice([*_RULES, "verifier"]),
+    help="What makes the score that is compared with the threshold (docs/rules.md); verifier needs "
+    "train-verifier, and --threshold for a verdict.",
 )
 allow_duplicates = click.option(
     "--allow-duplicates", is_flag=True, help="Store photos whose exact bytes are stored already."

@@ -105,13 +105,23 @@ def draw_pairs(
     )
 
 
-def _require_enough(identities: NDArray[np.int64], count: int) -> None:
-    if count < 2 or count % 2:
-        raise LookalikeError(f"{count} pairs can't be half positive: say an even number above 0.")
+def count_pairs(identities: NDArray[np.int64]) -> tuple[int, int]:
+    """Count the pairs of one label, and those of two, that photos make.
+
+    >>> count_pairs(np.array([7, 7, 8]))
+    (1, 2)
+    """
     n = len(identities)
     sizes = np.unique(identities, return_counts=True)[1].astype(np.int64)
     positive = int((sizes * (sizes - 1) // 2).sum())
-    negative = n * (n - 1) // 2 - positive
+    return positive, n * (n - 1) // 2 - positive
+
+
+def _require_enough(identities: NDArray[np.int64], count: int) -> None:
+    if count < 2 or count % 2:
+        raise LookalikeError(f"{count} pairs can't be half positive: say an even number above 0.")
+    n, n_labels = len(identities), len(np.unique(identities))
+    positive, negative = count_pairs(identities)
     most = 2 * min(positive, negative)
     if count > most:
         advice = (
@@ -120,7 +130,7 @@ def _require_enough(identities: NDArray[np.int64], count: int) -> None:
             else "no list can be had: it takes two labels, one of them with two photos"
         )
         raise LookalikeError(
-            f"{n:,} labelled photos of {len(sizes):,} labels make {positive:,} positive pairs and "
+            f"{n:,} labelled photos of {n_labels:,} labels make {positive:,} positive pairs and "
             f"{negative:,} negative ones, and a list takes as many of either, so {advice}."
         )
 

@@ -95,6 +95,19 @@ def pair_number(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.i
     return high * (high - 1) // 2 + low
 
 
+def used_only(
+    first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places that pairs name, ascending, and the pairs by their place among these.
+
+    >>> [one.tolist() for one in used_only(np.array([7, 2]), np.array([2, 9]))]
+    [[2, 7, 9], [1, 0], [0, 2]]
+    """
+    used, places = np.unique(np.stack([first, second]), return_inverse=True)
+    one, other = places.reshape(2, -1)
+    return used, one, other
+
+
 def numbered_pair(number: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs that `pair_number` gives these numbers: the low ones, and the high ones.
 

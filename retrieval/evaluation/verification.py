@@ -55,6 +55,29 @@ class PairEvaluation:
     failed: tuple[FailedPhoto, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class EmbeddedPairs:
+    """Pairs of a CSV whose photos were embedded.
+
+    Attributes:
+        vectors: float32, shape `(n_photos, dim)`, L2-normalised; zeros where one can't be read.
+        content_hashes: SHA-256 of each photo's bytes, in hex; empty where one can't be read.
+        first: int64, shape `(n,)`, place of each pair's first photo.
+        second: int64, shape `(n,)`, place of its second.
+        same: bool, shape `(n,)`, whether both are said to show the same.
+        left_out: Pairs left out because a photo of theirs could not be read.
+        failed: Photos that could not be read.
+    """
+
+    vectors: NDArray[np.float32]
+    content_hashes: tuple[str, ...]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    left_out: int
+    failed: tuple[FailedPhoto, ...]
+
+
 def evaluate_pairs(
     file: Path,
     encoder: Encoder,
@@ -74,13 +97,42 @@ def evaluate_pairs(
         LabelsError: The CSV can't be read, or names a photo that isn't there.
         LookalikeError: No pair of readable photos is left.
     """
+    found = embed_pairs(file, encoder, progress=progress)
+    same = found.same
+    distances = pair_distances(found.vectors, found.first, found.second)
+    positive, negative = distances[same], distances[~same]
+    return PairEvaluation(
+        encoder=encoder.spec.name,
+        pairs=len(same),
+        n_positive=len(positive),
+        n_negative=len(negative),
+        photos=len(np.union1d(found.first, found.second)),
+        auc=area_under_curve(positive, negative),
+        eer=equal_error(positive, negative),
+        decisions=tuple(pair_rates(positive, negative, one) for one in sorted({*thresholds})),
+        left_out=found.left_out,
+        failed=found.failed,
+    )
+
+
+def embed_pairs(
+    file: Path, encoder: Encoder, *, progress: Callable[[int, int], None] | None = None
+) -> EmbeddedPairs:
+    """Embed the photos of a CSV of pairs, each different one once; args are `evaluate_pairs`'s.
+
+    Raises:
+        LabelsError: The CSV can't be read, or names a photo that isn't there.
+        LookalikeError: No pair of readable photos is left.
+    """
     listed = read_pairs(file)
     vectors = np.zeros((len(listed.photos), encoder.spec.dim), dtype=np.float32)
     readable = np.ones(len(listed.photos), dtype=bool)
+    hashes = [""] * len(listed.photos)
     failed = []
     for place, one in enumerate(embed(map(Source, listed.photos), encoder)):
         if isinstance(one, Embedded):
             vectors[place] = one.vector
+            hashes[place] = one.content.content_hash
         elif isinstance(one, Unreadable):
             readable[place] = False
             failed.append(FailedPhoto(str(one.source.path), one.reason))
@@ -92,18 +144,12 @@ def evaluate_pairs(
             f"No pair in {file} has two photos that can be read; the first that can't: "
             f"{failed[0].path}: {failed[0].reason}."
         )
-    first, second, same = listed.first[judged], listed.second[judged], listed.same[judged]
-    distances = pair_distances(vectors, first, second)
-    positive, negative = distances[same], distances[~same]
-    return PairEvaluation(
-        encoder=encoder.spec.name,
-        pairs=len(same),
-        n_positive=len(positive),
-        n_negative=len(negative),
-        photos=len(np.union1d(first, second)),
-        auc=area_under_curve(positive, negative),
-        eer=equal_error(positive, negative),
-        decisions=tuple(pair_rates(positive, negative, one) for one in sorted({*thresholds})),
+    return EmbeddedPairs(
+        vectors=vectors,
+        content_hashes=tuple(hashes),
+        first=listed.first[judged],
+        second=listed.second[judged],
+        same=listed.same[judged],
         left_out=int((~judged).sum()),
         failed=tuple(failed),
     )

@@ -63,6 +63,17 @@ def test_an_item_comes_back_as_it_went_in(store: Store) -> None:
     np.testing.assert_array_equal(stored.data[0], vector(1).astype(np.float16))
 
 
+def test_vectors_are_found_by_item(store: Store) -> None:
+    one, two, three = add(store, "a", "bb", "ccc")
+    with store.write() as tx:
+        tx.remove_items([two])
+    with store.read() as tx:
+        found = tx.vectors_of([three, two, one])
+        assert len(tx.vectors_of([]).ids) == 0
+    assert found.item_ids.tolist() == [one, three]
+    np.testing.assert_array_equal(found.data[1], vector(3).astype(np.float16))
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [

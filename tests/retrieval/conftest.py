@@ -1,14 +1,19 @@
-"""What tests of evaluations share: galleries of drawn vectors, judged by their own items."""
+"""What tests share: galleries of drawn vectors judged by their own items, and one of many hues."""
 
 from __future__ import annotations
 
+import colorsys
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from db import Item, Threshold
+from retrieval import Gallery
 from retrieval.encoders import Encoder
 from retrieval.evaluation.distances import GalleryVectors
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
@@ -71,3 +76,59 @@ def judge() -> Callable[..., tuple[Evaluation, Judged]]:
     A label with one item has no mate: its item is a stranger.
     """
     return _judge
+
+
+HUES = 12
+
+
+def _draw_hue(hue: int, number: int) -> Image.Image:
+    """Draw a picture of a hue with dark spots, never twice the same."""
+    rng = np.random.default_rng([hue, number])
+    shade = colorsys.hsv_to_rgb(hue / HUES, 0.9, rng.uniform(0.75, 0.95))
+    image = Image.new("RGB", (48, 48), tuple(int(255 * one) for one in shade))
+    pen = ImageDraw.Draw(image)
+    for x, y in rng.integers(0, 48, size=(2, 2)).tolist():
+        pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=(40, 40, 40))
+    return image
+
+
+@pytest.fixture(scope="session")
+def draw_hue() -> Callable[[int, int], Image.Image]:
+    """The function that draws a picture of a hue, below 12, by number."""
+    return _draw_hue
+
+
+@pytest.fixture(scope="session")
+def hues(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `hue-H/N.png` with four pictures of each of twelve hues: enough to learn pairs."""
+    folder = tmp_path_factory.mktemp("hues") / "photos"
+    for hue in range(HUES):
+        (folder / f"hue-{hue}").mkdir(parents=True)
+        for number in range(4):
+            _draw_hue(hue, number).save(folder / f"hue-{hue}" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_template(
+    hues: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A gallery of `hues` with a linear verifier."""
+    path = tmp_path_factory.mktemp("hues") / "gallery"
+    with Gallery.create(path, encoder=str(tiny_encoder)) as made:
+        made.build(hues)
+        made.train_verifier(count=140, model="linear", components=8)
+    return path
+
+
+@pytest.fixture
+def trained_path(trained_template: Path, tmp_path: Path) -> Path:
+    """A copy of the gallery of `hues` with a linear verifier, closed."""
+    return Path(shutil.copytree(trained_template, tmp_path / "trained"))
+
+
+@pytest.fixture
+def untrained_path(trained_path: Path) -> Path:
+    """The same gallery without a verifier."""
+    shutil.rmtree(trained_path / "verifier")
+    return trained_path

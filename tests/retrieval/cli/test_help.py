@@ -26,7 +26,7 @@ def words(text: str) -> str:
 
 def test_the_commands_are_those_a_user_is_told_of() -> None:
     fill = {"build-index", "add", "remove", "relabel"}
-    ask = {"query", "eval", "make-pairs", "tune-threshold"}
+    ask = {"query", "verify", "eval", "make-pairs", "tune-threshold", "train-verifier"}
     assert set(COMMANDS) == fill | ask | {"list", "info", "check", "audit", "demo"}
 
 
