@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
     from retrieval.embedding import FailedPhoto
+    from retrieval.encoder_comparison import ChangedAnswer, ComparedEncoder, EncoderComparison
     from retrieval.errors import (
+        EncoderChanged,
         EncoderError,
         GalleryError,
         ImageError,
@@ -31,15 +33,20 @@ if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification, NearestItem
     from retrieval.pairing import DrawnPairs
+    from retrieval.reembedding import ReembedReport
 
 _HOME = {
     "Audit": "auditing",
     "AuditedItem": "auditing",
     "BuildReport": "building",
+    "ChangedAnswer": "encoder_comparison",
     "CheckReport": "checking",
+    "ComparedEncoder": "encoder_comparison",
     "DrawnPairs": "pairing",
     "Duplicate": "building",
     "DuplicatePair": "auditing",
+    "EncoderChanged": "errors",
+    "EncoderComparison": "encoder_comparison",
     "EncoderError": "errors",
     "Evaluation": "evaluation.protocol",
     "FailedPhoto": "embedding",
@@ -52,6 +59,7 @@ _HOME = {
     "LookalikeError": "errors",
     "NearestItem": "identification",
     "PairEvaluation": "evaluation.verification",
+    "ReembedReport": "reembedding",
     "Suspect": "auditing",
 }
 
@@ -59,10 +67,14 @@ __all__ = [
     "Audit",
     "AuditedItem",
     "BuildReport",
+    "ChangedAnswer",
     "CheckReport",
+    "ComparedEncoder",
     "DrawnPairs",
     "Duplicate",
     "DuplicatePair",
+    "EncoderChanged",
+    "EncoderComparison",
     "EncoderError",
     "Evaluation",
     "FailedPhoto",
@@ -75,6 +87,7 @@ __all__ = [
     "LookalikeError",
     "NearestItem",
     "PairEvaluation",
+    "ReembedReport",
     "Suspect",
 ]
 

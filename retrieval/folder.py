@@ -12,11 +12,12 @@ from pathlib import Path
 
 from db import Store, Threshold
 from retrieval.calibration import outgrown
+from retrieval.encoder_folders import ENCODER, load_artifact
 from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
 
-STORE, ENCODER, INDEX = "gallery.db", "encoder", "index"
+STORE, INDEX = "gallery.db", "index"
 # A folder that has been "being made" for so long was left by a process that was killed.
 _ABANDONED_SECONDS = 3600
 
@@ -133,18 +134,10 @@ def open_folder(folder: Path) -> tuple[Store, Artifact]:
         )
     store = Store.open(folder / STORE)
     try:
-        artifact = Artifact.load(folder / ENCODER)
-        with store.read() as tx:
-            expected = tx.encoder
-        if artifact.spec.fingerprint != expected.fingerprint:
-            raise GalleryError(
-                f"The encoder in {folder / ENCODER} ({artifact.spec.name}) is not the one the "
-                f"vectors were made with ({expected.name}): put back the folder it came with."
-            )
+        return store, load_artifact(folder, store)
     except BaseException:
         store.close()
         raise
-    return store, artifact
 
 
 def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:

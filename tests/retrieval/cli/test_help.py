@@ -27,7 +27,8 @@ def words(text: str) -> str:
 def test_the_commands_are_those_a_user_is_told_of() -> None:
     fill = {"build-index", "add", "remove", "relabel"}
     ask = {"query", "eval", "make-pairs", "tune-threshold"}
-    assert set(COMMANDS) == fill | ask | {"list", "info", "check", "audit", "demo"}
+    look_after = {"list", "info", "check", "audit", "compare", "reembed"}
+    assert set(COMMANDS) == fill | ask | look_after | {"demo"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
