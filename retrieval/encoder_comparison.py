@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from db import Store
 from retrieval.belonging import require_same
 from retrieval.building import Progress
-from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, embed
+from retrieval.embedding import Embedded, FailedPhoto
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError, LookalikeError
 from retrieval.evaluation.distances import GalleryVectors, gallery_vectors
@@ -26,8 +26,8 @@ from retrieval.evaluation.inputs import Queries, read_queries
 from retrieval.evaluation.metrics import Rate
 from retrieval.evaluation.openset import OpenSetPoint
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
+from retrieval.new_vectors import embed_items
 from retrieval.reembedding import CURRENT
-from retrieval.sources import Source
 
 # A fifth of the labels is hidden, ten times, and DIR is told where so many strangers pass.
 _HIDDEN, _REPEATS = 0.2, 10
@@ -212,22 +212,16 @@ def _embed_items(
     size = encoder.spec.preprocessing.size
     # The first batch compiles the network, which says nothing of its speed.
     encoder.submit(np.zeros((encoder.batch_size, size, size, 3), dtype=np.uint8)).result()
-    hashes = {item.path: item.content_hash for item in gallery.items}
-    outcomes = embed(
-        [Source(Path(item.path)) for item in gallery.items],
-        encoder,
-        is_known=lambda source, content_hash: hashes[str(source.path)] != content_hash,
-    )
     vectors = np.empty((len(gallery.items), encoder.spec.dim), dtype=np.float16)
     places: list[int] = []
     failed: list[FailedPhoto] = []
     started = time.perf_counter()
-    for place, outcome in enumerate(outcomes):
+    for place, (_, outcome) in enumerate(embed_items(gallery.items, encoder)):
         if isinstance(outcome, Embedded):
             vectors[place] = outcome.vector
             places.append(place)
         else:
-            failed.append(_failed(outcome))
+            failed.append(outcome)
         told.one()
     rate = len(places) / (time.perf_counter() - started)
     if not places:
@@ -237,12 +231,6 @@ def _embed_items(
         )
     embedded = replace(gallery, vectors=vectors)
     return _among(embedded, np.array(places, dtype=np.int64)), rate, failed
-
-
-def _failed(outcome: Outcome) -> FailedPhoto:
-    changed = isinstance(outcome, Known)
-    reason = "has changed since it was added" if changed else getattr(outcome, "reason", "")
-    return FailedPhoto(str(outcome.source.path), reason)
 
 
 def _measure(

@@ -28,6 +28,8 @@ from retrieval.errors import EncoderError, GalleryError
 ENCODER = "encoder"
 # What names the encoder to come in the gallery's settings.
 COMING = "reembedding"
+# Characters of the fingerprint that name a folder.
+_NAMED_BY = 16
 _MADE, _GOING = ".encoder.being-made-", ".encoder.going-"
 # A folder that has been "being made" for so long was left by a process that was killed.
 _ABANDONED_SECONDS = 3600
@@ -131,14 +133,14 @@ def leftovers(gallery: Path, tx: Reader) -> list[Path]:
     """Return the folders of encoders that nobody needs any more, in order of their names."""
     named = [one for one in (tx.encoder, coming_encoder(tx)) if one is not None]
     needed = {encoder_folder(gallery, one.fingerprint) for one in named}
-    found = [*gallery.glob(ENCODER), *gallery.glob(f"{ENCODER}-*")]
+    found = [*gallery.glob(ENCODER), *gallery.glob(f"{ENCODER}-{'[0-9a-f]' * _NAMED_BY}")]
     old = time.time() - _ABANDONED_SECONDS
     found += [path for path in gallery.glob(f"{_MADE}*") if path.stat().st_mtime < old]
     return sorted(path for path in found if path.is_dir() and path not in needed)
 
 
 def _later(gallery: Path, fingerprint: str) -> Path:
-    return gallery / f"{ENCODER}-{fingerprint[:16]}"
+    return gallery / f"{ENCODER}-{fingerprint[:_NAMED_BY]}"
 
 
 def _take_away(path: Path) -> None:

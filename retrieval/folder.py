@@ -16,6 +16,7 @@ from retrieval.encoder_folders import ENCODER, load_artifact
 from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
+from retrieval.first_threshold import travelling_threshold
 
 STORE, INDEX = "gallery.db", "index"
 # A folder that has been "being made" for so long was left by a process that was killed.
@@ -100,6 +101,7 @@ def create_folder(
         artifact = make_artifact(encoder, new / ENCODER, weights=weights)
         if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
             artifact = quantise(artifact, photos)
+        travelling_threshold(artifact.spec)
         open_encoder(artifact, precision=precision, device=device).close()
         Store.create(
             new / STORE,

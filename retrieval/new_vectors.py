@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from db import Item, Reader, Store, StoredEncoder, Writer
 from retrieval.building import Progress
-from retrieval.embedding import Embedded, FailedPhoto, Known, Unreadable, embed
+from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
 from retrieval.encoder_folders import COMING
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError
@@ -54,6 +54,26 @@ def require_photos(
         raise _refusal(FailedPhoto(gone[0].path, "is not there"), len(gone), total, folder)
     if gone and len(gone) == total:
         raise nothing_left(folder)
+
+
+def embed_items(
+    items: Sequence[Item], encoder: Encoder
+) -> Iterator[tuple[Item, Embedded | FailedPhoto]]:
+    """Embed items anew from their photos, in their order; one that has changed has failed."""
+    hashes = {item.path: item.content_hash for item in items}
+    outcomes = embed(
+        [Source(Path(item.path)) for item in items],
+        encoder,
+        # Bytes that are not the item's are not worth decoding.
+        is_known=lambda source, content_hash: hashes[str(source.path)] != content_hash,
+    )
+    for item, outcome in zip(items, outcomes, strict=True):
+        if isinstance(outcome, Embedded):
+            yield item, outcome
+        elif isinstance(outcome, Unreadable):
+            yield item, FailedPhoto(item.path, outcome.reason)
+        else:
+            yield item, FailedPhoto(item.path, "has changed since it was added")
 
 
 class NewVectors:
@@ -103,21 +123,12 @@ class NewVectors:
             total = tx.count_items()
         done = total - len(missing)
         self._progress(done, total)
-        hashes = {item.path: item.content_hash for item in missing}
-        outcomes = embed(
-            [Source(Path(item.path)) for item in missing],
-            self._encoder,
-            # Bytes that are not the item's are not worth decoding.
-            is_known=lambda source, content_hash: hashes[str(source.path)] != content_hash,
-        )
         made: list[tuple[Item, Embedded]] = []
         committed = time.monotonic()
-        for item, outcome in zip(missing, outcomes, strict=True):
+        for item, outcome in embed_items(missing, self._encoder):
             if isinstance(outcome, Embedded):
                 made.append((item, outcome))
-            elif isinstance(outcome, Known):
-                self._unusable[_as_it_is(item)] = "has changed since it was added"
-            elif isinstance(outcome, Unreadable):
+            else:
                 self._unusable[_as_it_is(item)] = outcome.reason
             done += 1
             self._progress(done, total)

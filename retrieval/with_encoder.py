@@ -162,8 +162,8 @@ class WithEncoder(Contents):
 
         Args:
             encoders: Packaged encoders, `timm:NAME`, or artifacts' folders, which embed the items
-                anew from their photos; `current` or the gallery's own fingerprint takes the stored
-                vectors. Changes are told against the first.
+                anew from their photos, in precision `auto`; `current` or the gallery's own
+                fingerprint takes the stored vectors. Changes are told against the first.
             queries: A folder or a CSV, as for `evaluate`; `None` lets the labelled items play
                 queries, each compared with the others.
             limit: Take so many items only: whole labels, or, with queries, some of every label.

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import Gallery, GalleryError, new_vectors, searching
+from db import Reader
+from retrieval import Gallery, GalleryError, calibration, first_threshold, new_vectors, searching
 from retrieval.embedding import Unreadable
 from retrieval.encoders import Artifact
 from retrieval.errors import EncoderChanged, EncoderError
+from retrieval.evaluation.leaving_out import LeftOut
 
 WORKER = Path(__file__).with_name("reembed_worker.py")
 ENCODERS = (".encoder", "encoder")
@@ -288,6 +290,41 @@ def test_an_index_file_begun_before_the_switch_is_not_recorded(
         (generation,) = tx.generations()  # the reembed's own
         assert generation.encoder_fingerprint == fingerprint(second_encoder)
     assert gallery.check().clean
+
+
+@pytest.mark.parametrize("how", ["asked", "first"])
+def test_a_threshold_tuned_across_the_switch_is_not_stored(
+    how: str,
+    gallery: Gallery,
+    photos: Path,
+    second_encoder: Path,
+    draw_photo: Callable[..., Image.Image],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for colour in ("red", "green", "blue"):
+        for number in (5, 6):
+            draw_photo(colour, number).save(photos / colour / f"{number}.png")
+    module = calibration if how == "asked" else first_threshold
+    leave_labels_out = module.leave_labels_out
+    reports = []
+
+    def switch_then(tx: Reader) -> LeftOut:
+        left_out = leave_labels_out(tx)
+        monkeypatch.setattr(module, "leave_labels_out", leave_labels_out)
+        with Gallery.open(gallery.path) as other:
+            reports.append(other.reembed(str(second_encoder)))
+        return left_out
+
+    if how == "asked":
+        gallery.build(photos)
+    monkeypatch.setattr(module, "leave_labels_out", switch_then)
+    if how == "asked":
+        with pytest.raises(EncoderChanged):
+            gallery.tune_threshold(objective="far=0.2")
+    else:
+        assert gallery.build(photos).added == 6
+    assert reports[0].threshold is not None
+    assert gallery.threshold() == reports[0].threshold
 
 
 def test_another_reembed_takes_over(
