@@ -54,6 +54,19 @@ class Reader:
         ).one()
         return StoredEncoder(row.id, row.fingerprint, row.name, row.dim)
 
+    def find_encoder(self, fingerprint: str) -> StoredEncoder | None:
+        """Return the encoder with this fingerprint, if it has or had vectors here."""
+        row = self._connection.execute(
+            select(EncoderRow).where(EncoderRow.fingerprint == fingerprint)
+        ).one_or_none()
+        return None if row is None else StoredEncoder(row.id, row.fingerprint, row.name, row.dim)
+
+    def seen_through(self, encoder: StoredEncoder) -> Reader:
+        """Return the same snapshot as if the gallery belonged to `encoder`."""
+        other = Reader(self._connection)
+        other.encoder = encoder
+        return other
+
     def settings(self) -> dict[str, Any]:
         """The gallery's settings."""
         return dict(self._connection.scalar(select(GalleryRow.settings)) or {})
@@ -120,6 +133,20 @@ class Reader:
         for row in rows:
             yield row.id, row.label
 
+    def items_without_vector(self, ids: Sequence[int] | None = None) -> Iterator[Item]:
+        """Yield the items, or those among `ids`, that have no live vector of the encoder.
+
+        In order of id, or, of many `ids`, by id within each thousand.
+        """
+        theirs = select(VectorRow.id).where(VectorRow.item_id == ItemRow.id, *self._live())
+        query = select(ItemRow).where(~theirs.exists()).order_by(ItemRow.id)
+        chunks = [query]
+        if ids is not None:
+            chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(ids)]
+        for chunk in chunks:
+            rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
+            yield from map(_item, rows)
+
     def stored_contents(self, content_hashes: Sequence[str]) -> set[str]:
         """Return those of some content hashes that an item has."""
         found: set[str] = set()
@@ -165,12 +192,12 @@ class Reader:
     def count_changes(self, since: int) -> int:
         """How many vectors came or went after the sequence number `since`."""
         changed = or_(VectorRow.added_seq > since, VectorRow.removed_seq > since)
-        query = select(func.count()).select_from(VectorRow).where(changed)
+        query = select(func.count()).select_from(VectorRow).where(self._mine(), changed)
         return int(self._connection.scalar(query) or 0)
 
     def removed_since(self, seq: int) -> list[int]:
         """Return the ids of the vectors that went after `seq`."""
-        query = select(VectorRow.id).where(VectorRow.removed_seq > seq)
+        query = select(VectorRow.id).where(self._mine(), VectorRow.removed_seq > seq)
         return list(self._connection.scalars(query))
 
     # The rest
@@ -222,8 +249,11 @@ class Reader:
             for row in rows
         ]
 
+    def _mine(self) -> Any:
+        return VectorRow.encoder_id == self.encoder.id
+
     def _live(self) -> tuple[Any, ...]:
-        return (VectorRow.encoder_id == self.encoder.id, VectorRow.removed_seq.is_(None))
+        return (self._mine(), VectorRow.removed_seq.is_(None))
 
     def _stored(self, rows: Sequence[Any]) -> StoredVectors:
         dim = self.encoder.dim

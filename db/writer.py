@@ -13,8 +13,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from db.errors import StoreError
 from db.reader import Reader
-from db.records import NewItem
+from db.records import NewItem, StoredEncoder
 from db.schema import (
+    EncoderRow,
     FailureRow,
     GalleryRow,
     GenerationRow,
@@ -57,7 +58,7 @@ class Writer(Reader):
         query = insert(ItemRow).returning(ItemRow.id, sort_by_parameter_order=True)
         values = [_columns(item) | {"added_at": added_at} for item in items]
         ids = list(self._connection.scalars(query, values))
-        self._add_vectors(ids, vectors)
+        self.add_vectors(ids, vectors, self.encoder)
         self.forget_failures([item.path for item in items])
         return ids
 
@@ -65,7 +66,7 @@ class Writer(Reader):
         """Give an item a new image: its old vector goes, a new one comes, its id stays."""
         self._remove_vectors([item_id])
         self.update_item(item_id, **_columns(item))
-        self._add_vectors([item_id], vector[np.newaxis])
+        self.add_vectors([item_id], vector[np.newaxis], self.encoder)
         self.forget_failures([item.path])
 
     def update_item(self, item_id: int, **columns: Any) -> None:
@@ -90,6 +91,76 @@ class Writer(Reader):
             query = update(ItemRow).where(ItemRow.id.in_(ids[start : start + _IDS]))
             changed += self._connection.execute(query.values(label=label)).rowcount
         return changed
+
+    # Another encoder
+
+    def know_encoder(self, *, fingerprint: str, name: str, dim: int) -> StoredEncoder:
+        """Note an encoder whose vectors are to come, and return it with the store's number."""
+        values = {"name": name, "dim": dim}
+        row_id = self._connection.execute(
+            upsert(EncoderRow)
+            .values(fingerprint=fingerprint, added_at=now(), **values)
+            .on_conflict_do_update(index_elements=[EncoderRow.fingerprint], set_=values)
+            .returning(EncoderRow.id)
+        ).scalar_one()
+        return StoredEncoder(row_id, fingerprint, name, dim)
+
+    def add_vectors(
+        self, item_ids: Sequence[int], vectors: NDArray[np.float32], encoder: StoredEncoder
+    ) -> None:
+        """Store vectors for items that have none of this encoder.
+
+        Of an encoder the gallery does not belong to, they are seen by nobody until it is switched.
+
+        Args:
+            item_ids: The items' numbers.
+            vectors: float32, shape `(len(item_ids), dim)`, L2-normalised; kept as float16.
+            encoder: What made them.
+
+        Raises:
+            StoreError: The vectors' length is not the encoder's.
+        """
+        if vectors.shape != (len(item_ids), encoder.dim):
+            raise StoreError(
+                f"Vectors of shape {vectors.shape} can't be stored for {len(item_ids)} items: the "
+                f"encoder {encoder.name} makes ({encoder.dim},) for each."
+            )
+        common = {"encoder_id": encoder.id, "added_seq": self.seq, "removed_seq": None}
+        values = [
+            {"item_id": item_id, "data": vector.tobytes(), **common}
+            for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
+        ]
+        self._connection.execute(insert(VectorRow), values)
+
+    def drop_unfinished_vectors(self, *, but: StoredEncoder | None = None) -> None:
+        """Delete the vectors of encoders the gallery does not belong to, except one encoder's."""
+        kept = {self.encoder.id, but.id if but else self.encoder.id}
+        self._connection.execute(
+            delete(VectorRow).where(
+                VectorRow.removed_seq.is_(None), VectorRow.encoder_id.not_in(kept)
+            )
+        )
+
+    def switch_encoder(self, encoder: StoredEncoder) -> None:
+        """Let the gallery belong to another encoder: its vectors go, the other's are in force.
+
+        Thresholds from an earlier time with that encoder are forgotten.
+
+        Raises:
+            StoreError: An item has no vector of it.
+        """
+        if next(self.seen_through(encoder).items_without_vector(), None) is not None:
+            raise StoreError(
+                f"Not every item has a vector of {encoder.name}: run reembed to make them."
+            )
+        self._connection.execute(
+            update(VectorRow).where(*self._live()).values(removed_seq=self.seq)
+        )
+        self._connection.execute(delete(ThresholdRow).where(ThresholdRow.encoder_id == encoder.id))
+        self._connection.execute(update(GalleryRow).values(encoder_id=encoder.id))
+        self.encoder = encoder
+
+    # The rest
 
     def set_settings(self, settings: dict[str, Any]) -> None:
         """Replace the gallery's settings."""
@@ -153,19 +224,6 @@ class Writer(Reader):
     def drop_generation(self, generation_id: int) -> None:
         """Forget an index file."""
         self._connection.execute(delete(GenerationRow).where(GenerationRow.id == generation_id))
-
-    def _add_vectors(self, item_ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        if vectors.shape != (len(item_ids), self.encoder.dim):
-            raise StoreError(
-                f"Vectors of shape {vectors.shape} can't be stored for {len(item_ids)} items: this "
-                f"gallery's encoder makes ({self.encoder.dim},) for each."
-            )
-        common = {"encoder_id": self.encoder.id, "added_seq": self.seq, "removed_seq": None}
-        values = [
-            {"item_id": item_id, "data": vector.tobytes(), **common}
-            for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
-        ]
-        self._connection.execute(insert(VectorRow), values)
 
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:
         self._connection.execute(

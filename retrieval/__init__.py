@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
     from retrieval.embedding import FailedPhoto
+    from retrieval.encoder_comparison import ChangedAnswer, ComparedEncoder, EncoderComparison
     from retrieval.errors import (
+        EncoderChanged,
         EncoderError,
         GalleryError,
         ImageError,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification, NearestItem
     from retrieval.pairing import DrawnPairs
+    from retrieval.reembedding import ReembedReport
     from retrieval.verifying.answering import Verification
     from retrieval.verifying.model import TrainedVerifier
 
@@ -38,10 +41,14 @@ _HOME = {
     "Audit": "auditing",
     "AuditedItem": "auditing",
     "BuildReport": "building",
+    "ChangedAnswer": "encoder_comparison",
     "CheckReport": "checking",
+    "ComparedEncoder": "encoder_comparison",
     "DrawnPairs": "pairing",
     "Duplicate": "building",
     "DuplicatePair": "auditing",
+    "EncoderChanged": "errors",
+    "EncoderComparison": "encoder_comparison",
     "EncoderError": "errors",
     "Evaluation": "evaluation.protocol",
     "FailedPhoto": "embedding",
@@ -54,6 +61,7 @@ _HOME = {
     "LookalikeError": "errors",
     "NearestItem": "identification",
     "PairEvaluation": "evaluation.verification",
+    "ReembedReport": "reembedding",
     "Suspect": "auditing",
     "TrainedVerifier": "verifying.model",
     "Verification": "verifying.answering",
@@ -63,10 +71,14 @@ __all__ = [
     "Audit",
     "AuditedItem",
     "BuildReport",
+    "ChangedAnswer",
     "CheckReport",
+    "ComparedEncoder",
     "DrawnPairs",
     "Duplicate",
     "DuplicatePair",
+    "EncoderChanged",
+    "EncoderComparison",
     "EncoderError",
     "Evaluation",
     "FailedPhoto",
@@ -79,6 +91,7 @@ __all__ = [
     "LookalikeError",
     "NearestItem",
     "PairEvaluation",
+    "ReembedReport",
     "Suspect",
     "TrainedVerifier",
     "Verification",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from db import Item, NewItem, Store, Writer
+from retrieval.belonging import require_encoder
 from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, Unreadable, embed
 from retrieval.encoders import Encoder
 from retrieval.sources import Label, Source
@@ -182,6 +183,7 @@ class Builder:
         if not outcomes:
             return
         with self._store.write() as tx:
+            require_encoder(tx, self._encoder.spec.fingerprint)
             embedded = [one for one in outcomes if isinstance(one, Embedded)]
             known = [one for one in outcomes if isinstance(one, Known)]
             known += self._store_embedded(tx, embedded)

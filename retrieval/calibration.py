@@ -8,7 +8,7 @@ left out: these tell what a threshold costs, and never move it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Store, Threshold
+from db import Store, Threshold, Writer
+from retrieval.belonging import require_encoder, require_same
 from retrieval.embedding import Embedded, embed
 from retrieval.encoders import Encoder
 from retrieval.errors import LookalikeError
@@ -53,6 +54,7 @@ class Tuned:
     objective: str
     source: str
     details: dict[str, Any]
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,33 +70,6 @@ class Strangers:
     scores: NDArray[np.float32]
     labels: list[str]
     left_out: dict[str, int]
-
-
-def tune_first_threshold(store: Store, *, only_if_stale: bool = False) -> Tuned | None:
-    """Tune and store a threshold for FPIR 5 %, unless one not made here is in force.
-
-    Args:
-        store: The gallery's store.
-        only_if_stale: Leave a threshold alone until the gallery is a tenth larger or smaller.
-
-    Returns:
-        The new threshold; `None` where fewer than two labels have several items, where there are
-        too few searches to see one in twenty go wrong, or where the one in force stays.
-    """
-    with store.read() as tx:
-        current = tx.threshold()
-        if current is not None and (current.source != GALLERY or "asked" in current.details):
-            return None
-        items, labels = tx.count_items(), tx.label_counts()
-        if only_if_stale and current is not None and not outgrown(current, items):
-            return None
-        if sum(count > 1 for count in labels.values()) < 2:
-            return None
-        left_out = leave_labels_out(tx)
-    tuned = tune_on_gallery(left_out, TARGET_FPIR, default_rule(len(labels)))
-    if tuned is not None:
-        _store(store, tuned, left_out)
-    return tuned
 
 
 def outgrown(threshold: Threshold, items: int) -> bool:
@@ -148,11 +123,14 @@ def tune_threshold(
     target = wanted.target if wanted.name == "fpir" else None
     _require_confidence(confidence, target, strangers)
     with store.read() as tx:
-        left_out = leave_labels_out(tx)
+        left_out, mine = leave_labels_out(tx), tx.encoder
         known = set(tx.label_counts())
+        size = {"items": tx.count_items(), "labels": len(known)}
     rule = rule or default_rule(len(known))
     if strangers is not None:
-        supplied = _score_strangers(searcher, open_encoder(), strangers, known, rule)
+        encoder = open_encoder()
+        require_same(mine, encoder.spec.fingerprint)
+        supplied = _score_strangers(searcher, encoder, strangers, known, rule)
     elif len(left_out.identities):
         supplied = None
     else:
@@ -176,8 +154,17 @@ def tune_threshold(
         details |= {"strangers": len(scores), "stranger_labels": len(set(labels))}
         details |= supplied.left_out
     source = GALLERY if strangers is None else str(strangers)
-    chosen = Tuned(tuned.value, rule, tuned.objective, source, details)
-    return _store(store, chosen, left_out, supplied)
+    chosen = Tuned(
+        tuned.value,
+        rule,
+        tuned.objective,
+        source,
+        details | size,
+        in_brief(left_out, rule, supplied),
+    )
+    with store.write() as writer:
+        require_encoder(writer, mine.fingerprint)
+        return put_threshold(writer, chosen)
 
 
 def _require_confidence(
@@ -262,7 +249,9 @@ def _cost(left_out: LeftOut, rule: Rule, value: float) -> dict[str, Any]:
     return cost
 
 
-def _in_brief(left_out: LeftOut, rule: Rule, strangers: Strangers | None) -> dict[str, list[float]]:
+def in_brief(
+    left_out: LeftOut, rule: Rule, strangers: Strangers | None = None
+) -> dict[str, list[float]]:
     """Keep what calibration scores tell, as `identification.Calibration` wants it."""
     if strangers is None:
         scores, labels = left_out.as_strangers(rule), left_out.identities.tolist()
@@ -284,20 +273,17 @@ def _in_brief(left_out: LeftOut, rule: Rule, strangers: Strangers | None) -> dic
     }
 
 
-def _store(
-    store: Store, tuned: Tuned, left_out: LeftOut, strangers: Strangers | None = None
-) -> Threshold:
-    with store.write() as tx:
-        size = {"items": tx.count_items(), "labels": len(tx.label_counts())}
-        tx.add_threshold(
-            tuned.value,
-            rule=tuned.rule.name,
-            objective=tuned.objective,
-            source=tuned.source,
-            details=tuned.details | size,
-            calibration=_in_brief(left_out, tuned.rule, strangers),
-        )
-        stored = tx.threshold()
+def put_threshold(tx: Writer, tuned: Tuned) -> Threshold:
+    """Put a threshold in force for the encoder the gallery belongs to."""
+    tx.add_threshold(
+        tuned.value,
+        rule=tuned.rule.name,
+        objective=tuned.objective,
+        source=tuned.source,
+        details=tuned.details,
+        calibration=tuned.calibration,
+    )
+    stored = tx.threshold()
     if stored is None:
         raise AssertionError("a threshold that was just stored is gone")
     return stored

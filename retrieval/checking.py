@@ -9,8 +9,12 @@ import numpy as np
 
 from db import Reader, Store, StoreError
 from indexes import IndexFileError, load
+from retrieval.belonging import require_encoder
+from retrieval.encoder_folders import coming_encoder, leftovers
 from retrieval.encoders import Artifact
 from retrieval.errors import GalleryError
+from retrieval.folder import INDEX
+from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
 
 # float16 keeps a unit vector's length to about one part in ten thousand.
@@ -41,13 +45,15 @@ class CheckReport:
         return not self.problems
 
 
-def check(
-    store: Store, artifact: Artifact, index_folder: Path, verifier_folder: Path
-) -> CheckReport:
-    """Look at every item, vector, encoder file, index file and verifier of a gallery."""
+def check(store: Store, artifact: Artifact, folder: Path) -> CheckReport:
+    """Look at every item, vector, encoder file, index file and verifier of the gallery in `folder`.
+
+    Raises:
+        EncoderChanged: The gallery does not belong to this encoder any more.
+    """
     problems, notes = artifact.damage(), list[str]()
     try:
-        load_verifier(verifier_folder, artifact.spec.fingerprint)
+        load_verifier(folder / VERIFIER, artifact.spec.fingerprint)
     except GalleryError as error:
         problems.append(str(error))
     try:
@@ -56,9 +62,11 @@ def check(
             for text in store.damage()
         ]
         with store.read() as tx:
+            require_encoder(tx, artifact.spec.fingerprint)
             items = {item.id: item.path for item in tx.items()}
             vectors = _check_vectors(tx, set(items), problems)
-            generations = _check_generations(tx, index_folder, problems, notes)
+            generations = _check_generations(tx, folder / INDEX, problems, notes)
+            _note_other_encoders(tx, folder, len(items), notes)
     except StoreError as error:
         return CheckReport((*problems, str(error)), tuple(notes), 0, 0, 0)
     if gone := sum(not Path(path).exists() for path in items.values()):
@@ -95,6 +103,20 @@ def _check_vectors(tx: Reader, item_ids: set[int], problems: list[str]) -> int:
         for item_id in sorted(item_ids - seen)
     ]
     return count
+
+
+def _note_other_encoders(tx: Reader, folder: Path, items: int, notes: list[str]) -> None:
+    notes += [
+        f"{path} is left from another encoder and not needed any more: delete it at will."
+        for path in leftovers(folder, tx)
+    ]
+    coming = coming_encoder(tx)
+    if coming is not None:
+        done = items - sum(1 for _ in tx.seen_through(coming).items_without_vector())
+        notes.append(
+            f"A reembed to {coming.name} was begun, {done} of {items} items have their vector: the "
+            f"same command goes on, and `lookalike reembed -g {folder} --encoder current` drops it."
+        )
 
 
 def _check_generations(

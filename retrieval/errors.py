@@ -15,6 +15,10 @@ class GalleryError(LookalikeError):
     """A gallery that can't be created, opened or used as asked."""
 
 
+class EncoderChanged(GalleryError):  # noqa: N818 - what happened, which asking again mends
+    """A gallery that another process gave another encoder while this one was at work."""
+
+
 class EncoderError(LookalikeError):
     """An encoder that can't be built, loaded or used with this gallery."""
 

@@ -50,7 +50,7 @@ def sync_folder(
         labels = str(absolute(Path(labels)))
     if labels != settings.get("labels"):
         with store.write() as writer:
-            writer.set_settings(settings | {"labels": labels})
+            writer.set_settings(writer.settings() | {"labels": labels})
     builder = Builder(store, encoder, allow_duplicates=allow_duplicates, progress=progress)
     builder.run(sources)
     builder.settle_gone(folder, sources, prune=prune)

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from db import Store, Threshold
 from retrieval.calibration import outgrown
+from retrieval.encoder_folders import ENCODER, load_artifact
 from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
+from retrieval.first_threshold import travelling_threshold
 from retrieval.verifying.model import TrainedVerifier
 from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
 
-STORE, ENCODER, INDEX = "gallery.db", "encoder", "index"
+STORE, INDEX = "gallery.db", "index"
 # A folder that has been "being made" for so long was left by a process that was killed.
 _ABANDONED_SECONDS = 3600
 
@@ -106,6 +108,7 @@ def create_folder(
         artifact = make_artifact(encoder, new / ENCODER, weights=weights)
         if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
             artifact = quantise(artifact, photos)
+        travelling_threshold(artifact.spec)
         open_encoder(artifact, precision=precision, device=device).close()
         Store.create(
             new / STORE,
@@ -140,18 +143,10 @@ def open_folder(folder: Path) -> tuple[Store, Artifact]:
         )
     store = Store.open(folder / STORE)
     try:
-        artifact = Artifact.load(folder / ENCODER)
-        with store.read() as tx:
-            expected = tx.encoder
-        if artifact.spec.fingerprint != expected.fingerprint:
-            raise GalleryError(
-                f"The encoder in {folder / ENCODER} ({artifact.spec.name}) is not the one the "
-                f"vectors were made with ({expected.name}): put back the folder it came with."
-            )
+        return store, load_artifact(folder, store)
     except BaseException:
         store.close()
         raise
-    return store, artifact
 
 
 def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,24 +11,25 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from db import Store, Threshold
+from db import Threshold
 from retrieval.asking import Question, answer, answer_many, named_rule, question
 from retrieval.building import BuildReport, Progress
-from retrieval.calibration import tune_first_threshold, tune_threshold
+from retrieval.calibration import tune_threshold
 from retrieval.checking import CheckReport, check
 from retrieval.embedding import FailedPhoto, embed_image, read_file
-from retrieval.encoders import Artifact, Encoder, open_encoder
+from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_paths, sync_folder
-from retrieval.folder import INDEX, GalleryInfo, create_folder, describe, is_encoder, open_folder
+from retrieval.first_threshold import tune_first_threshold
+from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
-from retrieval.searching import Searcher
+from retrieval.searching import Found
 from retrieval.verifying.of_gallery import PairJudge
 from retrieval.verifying.reranking import NAME as VERIFIER
-from retrieval.verifying.storing import FOLDER as VERIFIER_FOLDER
+from retrieval.with_encoder import Opened
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
@@ -54,14 +54,6 @@ class Gallery(PairJudge):
         3
         'unknown'
     """
-
-    def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
-        """Use `Gallery.create` or `Gallery.open`."""
-        super().__init__(store)
-        self.path = path
-        self._artifact = artifact
-        self._device = device
-        self._searcher = Searcher(store, path / INDEX)
 
     @classmethod
     def create(
@@ -120,42 +112,6 @@ class Gallery(PairJudge):
         _traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def close(self) -> None:
-        """Close the store and let the encoder and the index go."""
-        if "encoder" in self.__dict__:
-            self.encoder.close()
-        self._searcher.close()
-        self._store.close()
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The gallery's encoder, started at first use."""
-        with self._store.read() as tx:
-            precision = tx.settings()["precision"]
-        return open_encoder(self._artifact, precision=precision, device=self._device)
-
-    def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
-        """Make sure that `encoder` is this gallery's encoder.
-
-        Raises:
-            GalleryError: It is another one.
-        """
-        if not is_encoder(self._artifact, encoder, Path(weights) if weights else None):
-            raise GalleryError(
-                f"{self.path} belongs to the encoder {self._artifact.spec.name}, not to {encoder}, "
-                "and their distances don't compare: leave --encoder out, or build another gallery."
-            )
-
-    def require_precision(self, precision: str) -> None:
-        """Make sure that this gallery computes in `precision`, or raise a GalleryError."""
-        with self._store.read() as tx:
-            mine = tx.settings()["precision"]
-        if mine != precision:
-            raise GalleryError(
-                f"{self.path} was made with --precision {mine}, not {precision}: leave it out, or "
-                "build another gallery."
-            )
 
     # Filling
 
@@ -223,8 +179,9 @@ class Gallery(PairJudge):
 
     def _settle(self, report: BuildReport, *, only_if_stale: bool) -> BuildReport:
         if report.touched:
-            tune_first_threshold(self._store, only_if_stale=only_if_stale)
-        self._searcher.write_generation()
+            spec = self._opened.artifact.spec
+            tune_first_threshold(self._store, spec, only_if_stale=only_if_stale)
+        self._opened.searcher.write_generation()
         return report
 
     # Asking
@@ -235,23 +192,23 @@ class Gallery(PairJudge):
         Raises:
             ImageError: It is no image we can read; the text names the file.
         """
-        try:
-            data = image if isinstance(image, bytes) else read_file(Path(image))[0]
-            return embed_image(data, self.encoder)
-        except ImageError as error:
-            what = "The image" if isinstance(image, bytes) else os.fspath(image)
-            raise ImageError(f"{what} can't be used as a query: {error}.") from error
+        self._latest()
+        return self._with_opened(lambda opened: _embed(image, opened.encoder))
 
     def nearest(self, queries: NDArray[np.float32], k: int = 5) -> list[list[NearestItem]]:
         """Return the k nearest items of each embedding, nearest first.
 
         Args:
-            queries: float32, shape `(n, dim)`, L2-normalised.
+            queries: float32, shape `(n, dim)`, L2-normalised; made by this gallery's encoder.
             k: At least 1.
+
+        Raises:
+            EncoderChanged: The gallery was given another encoder since the last call of `embed`:
+                embed the photos again.
         """
         if k < 1:
             raise GalleryError(f"k is {k}: ask for at least 1 item.")
-        return self._searcher.search(queries, k).items
+        return self._opened.searcher.search(queries, k).items
 
     def identify(
         self,
@@ -277,8 +234,13 @@ class Gallery(PairJudge):
             GalleryError: k is below 1, there is no such rule, or no verifier for it.
         """
         asked = self._question(k, threshold, rule)
-        vector = self.embed(image)
-        found = self._searcher.search(vector[np.newaxis], asked.depth, asked.identities)
+
+        def ask(opened: Opened) -> tuple[Found, NDArray[np.float32]]:
+            vector = _embed(image, opened.encoder)
+            found = opened.searcher.search(vector[np.newaxis], asked.depth, asked.identities)
+            return found, vector
+
+        found, vector = self._with_opened(ask)
         name = None if isinstance(image, bytes) else os.fspath(image)
         return answer(found, 0, asked, name, vector)
 
@@ -293,9 +255,13 @@ class Gallery(PairJudge):
         """Identify many photos at the speed of `build`, in their order.
 
         One that can't be read becomes a `FailedPhoto`. Args are those of `identify`.
+
+        Raises:
+            EncoderChanged: The gallery was given another encoder halfway: ask the rest again.
         """
         asked = self._question(k, threshold, rule)
-        yield from answer_many(self._searcher, self.encoder, map(Path, images), asked)
+        opened = self._latest()
+        yield from answer_many(opened.searcher, opened.encoder, map(Path, images), asked)
 
     def _question(self, k: int, threshold: float | None, rule: str | None) -> Question:
         reranker = self._reranker() if rule == VERIFIER else None
@@ -334,10 +300,11 @@ class Gallery(PairJudge):
                 takes.
             LookalikeError: The objective is none or out of reach, or the strangers can't be used.
         """
+        opened = self._latest()
         return tune_threshold(
             self._store,
-            self._searcher,
-            lambda: self.encoder,
+            opened.searcher,
+            lambda: opened.encoder,
             objective=objective,
             strangers=Path(strangers) if strangers is not None else None,
             confidence=confidence,
@@ -417,4 +384,13 @@ class Gallery(PairJudge):
 
     def check(self) -> CheckReport:
         """Prove that store, files and index agree."""
-        return check(self._store, self._artifact, self.path / INDEX, self.path / VERIFIER_FOLDER)
+        return self._with_opened(lambda opened: check(self._store, opened.artifact, self.path))
+
+
+def _embed(image: str | os.PathLike[str] | bytes, encoder: Encoder) -> NDArray[np.float32]:
+    try:
+        data = image if isinstance(image, bytes) else read_file(Path(image))[0]
+        return embed_image(data, encoder)
+    except ImageError as error:
+        what = "The image" if isinstance(image, bytes) else os.fspath(image)
+        raise ImageError(f"{what} can't be used as a query: {error}.") from error

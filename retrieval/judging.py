@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from db import Store
+from retrieval.belonging import require_same
 from retrieval.building import Progress
 from retrieval.encoders import Encoder
 from retrieval.errors import LookalikeError
@@ -56,12 +57,18 @@ def judge(
     require_places(report, table, outside=folder)
     asked = None if queries is None else read_queries(queries, split=split)
     with store.read() as tx:
-        vectors, stored = gallery_vectors(tx), tx.threshold()
+        vectors, stored, mine = gallery_vectors(tx), tx.threshold(), tx.encoder
+
+    def same_encoder() -> Encoder:
+        encoder = open_encoder()
+        require_same(mine, encoder.spec.fingerprint)
+        return encoder
+
     evaluation, judged = evaluate(
         vectors,
         stored,
         asked,
-        open_encoder,
+        same_encoder,
         rule=rule,
         thresholds=thresholds,
         open_set=open_set,

@@ -28,6 +28,7 @@ from db import (
     Threshold,
 )
 from indexes import Changes, ExactIndex, IndexFileError, load, save
+from retrieval.belonging import require_encoder
 from retrieval.identification import NearestItem
 from retrieval.ranking import identity_candidates, nearest_items, nearest_of_each, rank
 from retrieval.rules import NEAREST, RULES
@@ -103,11 +104,20 @@ class _Held:
 
 
 class Searcher:
-    """Answers nearest-item questions about a store that others may be changing."""
+    """Answers nearest-item questions about a store that others may be changing.
 
-    def __init__(self, store: Store, index_folder: Path) -> None:
+    It answers for one encoder; where the store belongs to another, a search raises
+    `EncoderChanged`.
+    """
+
+    def __init__(self, store: Store, index_folder: Path, fingerprint: str | None = None) -> None:
+        """Answer for the encoder with this fingerprint; `None`: the store's of this moment."""
+        if fingerprint is None:
+            with store.read() as tx:
+                fingerprint = tx.encoder.fingerprint
         self._store = store
         self._folder = index_folder
+        self._fingerprint = fingerprint
         self._held: _Held | None = None
         self._lock = Lock()
 
@@ -187,6 +197,8 @@ class Searcher:
     def write_generation(self) -> bool:
         """Write a new generation if enough has changed since the last; return whether it did."""
         with self._store.read() as tx:
+            if tx.encoder.fingerprint != self._fingerprint:
+                return False
             usable = self._usable(tx)
             newest = next((one for one in usable if (self._folder / one.file_name).exists()), None)
             held, since = (newest.count, newest.seq) if newest else (0, -1)
@@ -204,6 +216,8 @@ class Searcher:
                 largest=max((_largest(part.data) for part in tx.vectors()), default=0.0),
             )
         with self._store.write() as tx:
+            if tx.encoder.fingerprint != self._fingerprint:
+                return False  # the file is nobody's, and is collected some day
             if path.name not in {generation.file_name for generation in tx.generations()}:
                 tx.add_generation(
                     kind=ExactIndex.kind, file_name=path.name, sha256=checksum, seq=seq, count=count
@@ -224,6 +238,7 @@ class Searcher:
             self._held = None
 
     def _up_to_date(self, tx: Reader) -> _Held:
+        require_encoder(tx, self._fingerprint)
         with self._lock:
             held = self._held
             if held is None or held.seq < tx.seq:

@@ -49,6 +49,23 @@ def tiny_encoder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
     return folder
 
 
+@pytest.fixture(scope="session")
+def second_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of another real encoder, as quick, whose vectors are as long as the tiny one's."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    from retrieval.encoders.factory import make_artifact
+
+    torch.manual_seed(1)
+    module = timm.create_model("test_efficientnet", pretrained=False)
+    folder = tmp_path_factory.mktemp("second")
+    save_file(module.state_dict(), folder / "second.safetensors")
+    weights = folder / "second.safetensors"
+    return make_artifact("timm:test_efficientnet", folder / "encoder", weights=weights).folder
+
+
 def draw(colour: str, number: int, *, size: tuple[int, int] = (96, 72)) -> Image.Image:
     """Draw a picture: mostly one colour, never twice the same."""
     rng = np.random.default_rng([number, *COLOURS[colour]])

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from retrieval.cli import options
-from retrieval.cli.output import plural, progress_bar, to_json
+from retrieval.cli.output import plural, print_some, progress_bar, to_json, told_threshold
 
 if TYPE_CHECKING:
     from retrieval.building import BuildReport
     from retrieval.gallery import Gallery
-
-# Failures and gone photos printed before "and N more".
-_SHOWN = 10
 
 
 @click.command("build-index")
@@ -166,35 +163,22 @@ def _print_report(report: BuildReport, gallery: Gallery, *, as_json: bool) -> No
     always = ("added", "unchanged", "moved", "failed")
     said = [f"{count:,} {what}" for what, count in counts.items() if count or what in always]
     click.echo(", ".join(said))
-    _print_some("can't be used", [f"{one.path}: {one.reason}" for one in report.failed])
-    _print_some(
+    print_some("can't be used", [f"{one.path}: {one.reason}" for one in report.failed])
+    print_some(
         "stored already",
         [f"{one.path}: the same bytes as item {one.item_id}" for one in report.duplicates],
     )
     if report.gone and not report.removed:
-        _print_some("gone from the folder (--prune removes these items)", report.gone)
+        print_some("gone from the folder (--prune removes these items)", report.gone)
     info = gallery.info()
     click.echo(
         f"{gallery.path}: {plural(info.items, 'item')}, {plural(info.labels, 'label')}, "
         f"{info.encoder}"
     )
     if info.threshold is not None:
-        click.echo(
-            f"threshold {info.threshold.value:.4f} ({info.threshold.rule}, "
-            f"{info.threshold.objective}, tuned on {info.threshold.source})"
-        )
+        click.echo(told_threshold(info.threshold))
     elif info.items:
         click.echo(
             "no threshold: tuning one takes two labels with several items and twenty items in all; "
             "until then query shows neighbours without a verdict"
         )
-
-
-def _print_some(title: str, lines: list[str]) -> None:
-    if not lines:
-        return
-    click.echo(f"{title}:", err=True)
-    for line in lines[:_SHOWN]:
-        click.echo(f"  {line}", err=True)
-    if len(lines) > _SHOWN:
-        click.echo(f"  and {len(lines) - _SHOWN:,} more (--json lists all)", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from retrieval.cli import options
-from retrieval.cli.output import percent, plural, print_table, to_json
+from retrieval.cli.output import origin, percent, plural, print_table, to_json
 
 _GROWTH = 10
 
@@ -73,8 +73,7 @@ def info(gallery_path: Path, as_json: bool) -> None:
     else:
         tuned = found.threshold
         click.echo(
-            f"threshold  {tuned.value:.4f} ({tuned.rule}), tuned for {tuned.objective} on "
-            f"{tuned.source} "
+            f"threshold  {tuned.value:.4f} ({tuned.rule}), {origin(tuned, tuned.objective)} "
             f"at {tuned.created_at:%Y-%m-%d %H:%M} UTC"
         )
         for line in _measured(tuned.details):

@@ -13,6 +13,7 @@ from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
 from retrieval.cli.pairing import make_pairs
+from retrieval.cli.reembedding import compare, reembed
 from retrieval.cli.training import train
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
@@ -73,6 +74,8 @@ for command in (
     train,
     train_verifier,
     verify,
+    compare,
+    reembed,
     demo,
 ):
     main.add_command(command)

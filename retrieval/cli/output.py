@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from db import Threshold
     from retrieval.building import Progress
     from retrieval.embedding import FailedPhoto
+
+# Lines printed before "and N more".
+_SHOWN = 10
 
 
 def to_json(result: Any) -> str:
@@ -61,9 +65,34 @@ def print_failed(failed: Sequence[FailedPhoto]) -> None:
         click.echo(f"  {one.path}: {one.reason}", err=True)
 
 
+def print_some(title: str, lines: list[str]) -> None:
+    """Tell the first few lines on stderr, under a title, if there are any."""
+    if not lines:
+        return
+    click.echo(f"{title}:", err=True)
+    for line in lines[:_SHOWN]:
+        click.echo(f"  {line}", err=True)
+    if len(lines) > _SHOWN:
+        click.echo(f"  and {len(lines) - _SHOWN:,} more (--json lists all)", err=True)
+
+
 def percent(share: float | None) -> str:
     """Return a share as a percentage, or a dash where there is none."""
     return "–" if share is None else f"{share:.1%}"
+
+
+def origin(threshold: Threshold, objective: str = "") -> str:
+    """Say where a threshold came from, and what for if that is wanted."""
+    meant = f" for {objective}" if objective else ""
+    if threshold.source == "encoder":
+        return f"came with the encoder{meant}"
+    return f"tuned{meant} on {threshold.source}"
+
+
+def told_threshold(threshold: Threshold) -> str:
+    """Return a threshold as one line: `threshold 0.5390 (margin, fpir=0.05, tuned on gallery)`."""
+    rule, objective = threshold.rule, threshold.objective
+    return f"threshold {threshold.value:.4f} ({rule}, {objective}, {origin(threshold)})"
 
 
 def plural(count: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from retrieval.cli.output import percent, plural, progress_bar
+from retrieval.cli.output import percent, plural, progress_bar, told_threshold
 
 if TYPE_CHECKING:
     from retrieval.gallery import Gallery
@@ -39,9 +39,7 @@ def demo(folder: Path) -> None:
             report = gallery.build(sample.gallery, progress=progress)
         click.echo(f"{report.added:,} added, {report.unchanged:,} unchanged")
         if tau := gallery.threshold():
-            click.echo(
-                f"threshold {tau.value:.4f} ({tau.rule}, {tau.objective}, tuned on {tau.source})"
-            )
+            click.echo(told_threshold(tau))
         _ask(gallery, "photos of known packagings, in a view the gallery lacks", sample.queries)
         _ask(gallery, "photos of packagings the gallery has never seen", sample.strangers)
     photo = next(sample.queries.rglob("*.jpg"))

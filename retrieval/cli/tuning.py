@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from retrieval.cli import options
-from retrieval.cli.output import percent, to_json
+from retrieval.cli.output import percent, to_json, told_threshold
 
 
 @click.command("tune-threshold")
@@ -57,9 +57,7 @@ def tune_threshold(
         click.echo(to_json(tuned))
         return
     details = tuned.details
-    click.echo(
-        f"threshold {tuned.value:.4f} ({tuned.rule}, {tuned.objective}, tuned on {tuned.source})"
-    )
+    click.echo(told_threshold(tuned))
     click.echo(f"accepts {percent(details['fpir'])} of the strangers it was tuned on, by label")
     if details["dir"] is not None:
         click.echo(

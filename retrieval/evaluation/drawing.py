@@ -26,6 +26,25 @@ def draw_items(identities: NDArray[np.int64], count: int, seed: int = 0) -> NDAr
     return np.sort(in_turns(identities, np.random.default_rng(seed))[:count])
 
 
+def draw_whole(identities: NDArray[np.int64], count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Draw items: all of an identity before one of another.
+
+    Args:
+        identities: int64 (n,), what the items show.
+        count: How many to draw at most; of the last identity there may be some only.
+        seed: Equal seeds draw alike.
+
+    Returns:
+        Positions, ascending.
+
+    >>> draw_whole(np.array([5, 6, 5, 6]), 2).tolist() in ([0, 2], [1, 3])
+    True
+    """
+    names, shown = np.unique(identities, return_inverse=True)
+    turn = np.random.default_rng(seed).permutation(len(names))[shown]
+    return np.sort(np.argsort(turn, kind="stable")[:count])
+
+
 def draw_hidden(
     labels: NDArray[np.int64], share: float, repeats: int, seed: int
 ) -> list[NDArray[np.int64]]:

@@ -10,25 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.building import Progress
-from retrieval.contents import Contents
-from retrieval.encoders import Artifact, Encoder
 from retrieval.errors import GalleryError
 from retrieval.verifying.answering import Verification, judge_pair, require_way
 from retrieval.verifying.model import TrainedVerifier, Verifier
 from retrieval.verifying.reranking import Reranker
 from retrieval.verifying.storing import DESCRIPTION, FOLDER, load_verifier, save_verifier
+from retrieval.with_encoder import WithEncoder
 
 
-class PairJudge(Contents):
+class PairJudge(WithEncoder):
     """The part of a `Gallery` that says whether two photos show the same."""
-
-    path: Path
-    _artifact: Artifact
-
-    @property
-    @abstractmethod
-    def encoder(self) -> Encoder:
-        """The gallery's encoder."""
 
     @abstractmethod
     def embed(self, image: str | os.PathLike[str] | bytes) -> NDArray[np.float32]:
@@ -85,7 +76,7 @@ class PairJudge(Contents):
         else:
             learning = listed_pairs(self._store, Path(pairs), self.encoder, progress=progress)
         verifier = train(
-            learning, self._artifact.spec, model=model, components=components, seed=seed
+            learning, self._latest().artifact.spec, model=model, components=components, seed=seed
         )
         save_verifier(folder, verifier)
         return verifier.trained
@@ -125,7 +116,7 @@ class PairJudge(Contents):
         )
 
     def _verifier(self) -> Verifier | None:
-        return load_verifier(self.path / FOLDER, self._artifact.spec.fingerprint)
+        return load_verifier(self.path / FOLDER, self._latest().artifact.spec.fingerprint)
 
     def _reranker(self) -> Reranker:
         verifier = self._verifier()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db import NewItem, Store, StoreError
+from db import NewItem, Store, StoredEncoder, StoreError
 
 DIM = 8
 
@@ -322,3 +322,79 @@ def test_damage_is_found(store: Store, tmp_path: Path) -> None:
     except StoreError as error:
         found = [str(error)]
     assert found
+
+
+# Another encoder
+
+
+def second(store: Store) -> StoredEncoder:
+    with store.write() as tx:
+        return tx.know_encoder(fingerprint="s" * 64, name="second", dim=3)
+
+
+def held(store: Store, encoder: StoredEncoder) -> list[int]:
+    with store.read() as tx:
+        return [int(one) for part in tx.seen_through(encoder).vectors() for one in part.item_ids]
+
+
+def test_vectors_of_another_encoder_are_seen_by_nobody_until_the_switch(store: Store) -> None:
+    with store.write() as tx:
+        ids = tx.add_items([new_item("a"), new_item("b")], np.stack([vector(0), vector(1)]))
+        first, seq = tx.encoder, tx.seq
+        tx.add_threshold(0.5, rule="nearest", objective="", source="", details={}, calibration={})
+    other = second(store)
+    assert second(store) == other
+    with store.write() as tx:
+        tx.add_vectors(ids[:1], np.eye(3, dtype=np.float32)[:1], other)
+        with pytest.raises(StoreError, match="shape"):
+            tx.add_vectors(ids[1:], vector(0)[np.newaxis], other)
+    assert held(store, other) == ids[:1]
+    with store.read() as tx:
+        assert tx.encoder == first
+        assert tx.count_vectors() == 2
+        assert tx.count_changes(seq) == 0
+        lacking = tx.seen_through(other).items_without_vector
+        assert [item.id for item in lacking()] == ids[1:]
+        assert [item.id for item in lacking(ids[:1])] == []
+    with pytest.raises(StoreError, match="Not every item"), store.write() as tx:
+        tx.switch_encoder(other)
+    with store.write() as tx:
+        tx.add_vectors(ids[1:], np.eye(3, dtype=np.float32)[1:2], other)
+        tx.switch_encoder(other)
+        assert tx.encoder == other
+        assert tx.threshold() is None
+        switched = tx.seq
+    with store.read() as tx:
+        assert (tx.encoder, tx.seq) == (other, switched)
+        assert [part.data.shape for part in tx.vectors()] == [(2, 3)]
+        assert tx.find_encoder(first.fingerprint) == first
+        assert len(tx.seen_through(first).removed_since(switched - 1)) == 2
+    assert held(store, first) == []
+
+
+def test_a_removed_item_has_no_vector_of_any_encoder(store: Store) -> None:
+    with store.write() as tx:
+        ids = tx.add_items([new_item("a"), new_item("b")], np.stack([vector(0), vector(1)]))
+    other = second(store)
+    with store.write() as tx:
+        tx.add_vectors(ids, np.eye(3, dtype=np.float32)[:2], other)
+        tx.remove_items(ids[:1])
+        tx.replace_image(ids[1], new_item("b", content_hash="c" * 64), vector(2))
+    assert held(store, other) == []
+    with store.read() as tx:
+        assert [item.id for item in tx.seen_through(other).items_without_vector()] == ids[1:]
+
+
+def test_unfinished_vectors_are_dropped_but_those_of_one_encoder(store: Store) -> None:
+    with store.write() as tx:
+        first = tx.encoder
+        ids = tx.add_items([new_item("a")], vector(0)[np.newaxis])
+    other = second(store)
+    with store.write() as tx:
+        tx.add_vectors(ids, np.eye(3, dtype=np.float32)[:1], other)
+        tx.drop_unfinished_vectors(but=other)
+    assert held(store, other) == ids
+    with store.write() as tx:
+        tx.drop_unfinished_vectors()
+    assert held(store, other) == []
+    assert held(store, first) == ids

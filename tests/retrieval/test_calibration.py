@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from db import NewItem, Store
-from retrieval.calibration import Tuned, tune_first_threshold, tune_on_gallery
+from retrieval.calibration import Tuned, tune_on_gallery
 from retrieval.evaluation import leaving_out
 from retrieval.evaluation.leaving_out import leave_labels_out
+from retrieval.first_threshold import tune_first_threshold
 from retrieval.rules import NEAREST, RULES
 
 DIM = 12

@@ -1,0 +1,159 @@
+"""Where the encoders of a gallery lie in its folder.
+
+    encoder/                     the encoder the gallery was made with
+    encoder-0123456789abcdef/    one it was given later, named by how its fingerprint begins
+    .encoder.being-made-*/       one that is being made, or was when a process was killed
+    .encoder.going-*/            one that is being deleted, likewise
+
+The store says by its fingerprint which one is in force. A folder is whole and flushed to disk
+before it gets its name, and keeps that name until nobody needs it. Only under the store's write
+lock is one put in its place or taken away, and never the one in force, nor the one that a reembed
+under way is to switch to. So whatever the store names is there, at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from db import Reader, Store, StoredEncoder, Writer
+from retrieval.encoders import Artifact
+from retrieval.errors import EncoderError, GalleryError
+
+ENCODER = "encoder"
+# What names the encoder to come in the gallery's settings.
+COMING = "reembedding"
+# Characters of the fingerprint that name a folder.
+_NAMED_BY = 16
+_MADE, _GOING = ".encoder.being-made-", ".encoder.going-"
+# A folder that has been "being made" for so long was left by a process that was killed.
+_ABANDONED_SECONDS = 3600
+
+
+def encoder_folder(gallery: Path, fingerprint: str) -> Path:
+    """Return the folder of the encoder with this fingerprint, whether it is there or not."""
+    later = _later(gallery, fingerprint)
+    return later if later.is_dir() else gallery / ENCODER
+
+
+def load_artifact(gallery: Path, store: Store) -> Artifact:
+    """Read the description of the encoder a gallery belongs to.
+
+    Raises:
+        GalleryError: The encoder in its folder is another one.
+        EncoderError: It is missing or damaged.
+    """
+    while True:
+        with store.read() as tx:
+            expected = tx.encoder
+        try:
+            artifact = Artifact.load(encoder_folder(gallery, expected.fingerprint))
+        except EncoderError:
+            # Another process may just have switched, and taken away what we had been told of.
+            with store.read() as tx:
+                if tx.encoder == expected:
+                    raise
+            continue
+        if artifact.spec.fingerprint == expected.fingerprint:
+            return artifact
+        with store.read() as tx:
+            if tx.encoder == expected:
+                raise GalleryError(
+                    f"The encoder in {artifact.folder} ({artifact.spec.name}) is not the one the "
+                    f"vectors were made with ({expected.name}): put back the folder it came with."
+                )
+
+
+@contextmanager
+def place_for_another(gallery: Path) -> Iterator[Path]:
+    """Lend a folder's name inside the gallery, where an encoder can be made before it is placed.
+
+    Raises:
+        GalleryError: The gallery's folder can't be written to.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=_MADE, dir=gallery)
+    except OSError as error:
+        raise GalleryError(
+            f"{gallery} can't be written to ({error.strerror}): check its permissions."
+        ) from error
+    with made as folder:
+        yield Path(folder) / ENCODER
+
+
+def coming_artifact(gallery: Path, fingerprint: str) -> Artifact | None:
+    """Return the artifact placed for a later encoder, if it is there and whole."""
+    try:
+        artifact = Artifact.load(_later(gallery, fingerprint))
+    except EncoderError:
+        return None
+    whole = artifact.spec.fingerprint == fingerprint and not artifact.damage()
+    return artifact if whole else None
+
+
+def place(gallery: Path, made: Artifact, _lock: Writer) -> Artifact:
+    """Give an encoder that lies in `place_for_another` its name, in one step.
+
+    Args:
+        gallery: The gallery's folder.
+        made: The encoder; what lies at its place is replaced.
+        _lock: A write transaction, which keeps others from placing or taking away.
+    """
+    for path in (*made.folder.rglob("*"), made.folder):
+        _flush(path)
+    later = _later(gallery, made.spec.fingerprint)
+    if later.exists():
+        _take_away(later)
+    made.folder.replace(later)
+    _flush(gallery)
+    return Artifact.load(later)
+
+
+def take_away_others(gallery: Path, store: Store) -> None:
+    """Delete the encoders that are neither in force nor to come, and what crashes left."""
+    with store.write() as tx:
+        for path in leftovers(gallery, tx):
+            _take_away(path)
+    for path in gallery.glob(f"{_GOING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def coming_encoder(tx: Reader) -> StoredEncoder | None:
+    """Return the encoder that a reembed, under way or broken off, is to switch to."""
+    coming = tx.settings().get(COMING)
+    return None if coming is None else tx.find_encoder(coming["fingerprint"])
+
+
+def leftovers(gallery: Path, tx: Reader) -> list[Path]:
+    """Return the folders of encoders that nobody needs any more, in order of their names."""
+    named = [one for one in (tx.encoder, coming_encoder(tx)) if one is not None]
+    needed = {encoder_folder(gallery, one.fingerprint) for one in named}
+    found = [*gallery.glob(ENCODER), *gallery.glob(f"{ENCODER}-{'[0-9a-f]' * _NAMED_BY}")]
+    old = time.time() - _ABANDONED_SECONDS
+    found += [path for path in gallery.glob(f"{_MADE}*") if path.stat().st_mtime < old]
+    return sorted(path for path in found if path.is_dir() and path not in needed)
+
+
+def _later(gallery: Path, fingerprint: str) -> Path:
+    return gallery / f"{ENCODER}-{fingerprint[:_NAMED_BY]}"
+
+
+def _take_away(path: Path) -> None:
+    # Renamed first: half of an encoder never lies where one is looked for.
+    going = Path(tempfile.mkdtemp(prefix=_GOING, dir=path.parent))
+    path.replace(going / path.name)
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt":  # Windows can flush only what is open for writing, and no folder
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,215 @@
+"""The part of a `Gallery` that holds an encoder, and lets it go when the gallery gets another.
+
+Artifact, running encoder and index belong together and are replaced together: what is embedded with
+one encoder is searched in its index alone, which refuses once the store belongs to another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from db import Store
+from retrieval.belonging import require_encoder
+from retrieval.building import Progress
+from retrieval.contents import Contents
+from retrieval.encoder_comparison import EncoderComparison, compare_encoders
+from retrieval.encoder_folders import load_artifact
+from retrieval.encoders import Artifact, Encoder, open_encoder
+from retrieval.errors import EncoderChanged, EncoderError, GalleryError
+from retrieval.folder import INDEX, is_encoder
+from retrieval.reembedding import ReembedReport, reembed
+from retrieval.searching import Searcher
+
+_T = TypeVar("_T")
+
+
+class Opened:
+    """An encoder of a gallery with its index.
+
+    Attributes:
+        artifact: What is on disk of the encoder.
+        searcher: Answers for this encoder only.
+    """
+
+    def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
+        """Start nothing yet: the encoder starts at first use."""
+        self.artifact = artifact
+        self.searcher = Searcher(store, path / INDEX, artifact.spec.fingerprint)
+        self._store = store
+        self._device = device
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder, started at first use.
+
+        Raises:
+            EncoderChanged: The gallery has got another one, and perhaps another precision.
+        """
+        with self._store.read() as tx:
+            require_encoder(tx, self.artifact.spec.fingerprint)
+            precision = tx.settings()["precision"]
+        return open_encoder(self.artifact, precision=precision, device=self._device)
+
+    def close(self) -> None:
+        """Let the encoder and the index go."""
+        if "encoder" in self.__dict__:
+            self.encoder.close()
+        self.searcher.close()
+
+
+class WithEncoder(Contents):
+    """A gallery's contents with the encoder they belong to."""
+
+    def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
+        """Use `Gallery.create` or `Gallery.open`."""
+        super().__init__(store)
+        self.path = path
+        self._device = device
+        self._opened = Opened(path, store, artifact, device)
+        self._reopening = Lock()
+
+    def close(self) -> None:
+        """Close the store and let the encoder and the index go."""
+        self._opened.close()
+        self._store.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder the gallery belongs to now, started at first use."""
+        return self._latest().encoder
+
+    def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
+        """Make sure that `encoder` is this gallery's encoder.
+
+        Raises:
+            GalleryError: It is another one.
+        """
+        mine = self._opened.artifact
+        if not is_encoder(mine, encoder, Path(weights) if weights else None):
+            raise GalleryError(
+                f"{self.path} belongs to the encoder {mine.spec.name}, not to {encoder}, and their "
+                "distances don't compare: leave --encoder out, build another gallery, or give this "
+                "one that encoder with `lookalike reembed`."
+            )
+
+    def require_precision(self, precision: str) -> None:
+        """Make sure that this gallery computes in `precision`, or raise a GalleryError."""
+        with self._store.read() as tx:
+            mine = tx.settings()["precision"]
+        if mine != precision:
+            raise GalleryError(
+                f"{self.path} was made with --precision {mine}, not {precision}: leave it out, or "
+                "build another gallery."
+            )
+
+    def reembed(
+        self,
+        encoder: str,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        precision: str | None = None,
+        drop_missing: bool = False,
+        progress: Progress | None = None,
+    ) -> ReembedReport:
+        """Give the gallery another encoder; broken off, the same call goes on where it was.
+
+        All items are embedded anew from their photos, beside the old vectors; once all are done,
+        encoder, vectors, precision and threshold are switched in one transaction. Until then, this
+        and other processes may query, add and remove as ever. A threshold is tuned as `build` does,
+        unless the encoder brings one.
+
+        Args:
+            encoder: A packaged encoder, `timm:NAME`, or an artifact's folder; `current` drops what
+                a broken-off call with another encoder has made.
+            weights: A local checkpoint for a timm model.
+            precision: `auto`, `float32`, `bfloat16` or `int8`; `None` keeps the gallery's.
+            drop_missing: Remove the items whose photo is missing, has changed or can't be read, in
+                the transaction that switches; they become failures.
+            progress: Told how many photos of how many are done.
+
+        Raises:
+            GalleryError: Photos are missing or have changed, or another reembed took over.
+            EncoderError: The encoder can't be had, or can't compute as asked.
+        """
+        report = reembed(
+            self._store,
+            self.path,
+            encoder=encoder,
+            weights=Path(weights) if weights else None,
+            precision=precision,
+            device=self._device,
+            drop_missing=drop_missing,
+            progress=progress,
+        )
+        self._latest().searcher.write_generation()
+        return report
+
+    def compare(
+        self,
+        encoders: Sequence[str],
+        *,
+        queries: str | os.PathLike[str] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> EncoderComparison:
+        """Measure what other encoders would make of this gallery; nothing is written into it.
+
+        Args:
+            encoders: Packaged encoders, `timm:NAME`, or artifacts' folders, which embed the items
+                anew from their photos, in precision `auto`; `current` or the gallery's own
+                fingerprint takes the stored vectors. Changes are told against the first.
+            queries: A folder or a CSV, as for `evaluate`; `None` lets the labelled items play
+                queries, each compared with the others.
+            limit: Take so many items only: whole labels, or, with queries, some of every label.
+            seed: Draws them, and the labels hidden to measure DIR.
+            progress: Told how many photos of how many are embedded, over all encoders.
+
+        Raises:
+            LookalikeError: An encoder can't be had, or there is nothing to measure by.
+        """
+        return compare_encoders(
+            self._store,
+            lambda: self.encoder,
+            encoders,
+            queries=None if queries is None else Path(queries),
+            limit=limit,
+            seed=seed,
+            device=self._device,
+            progress=progress,
+        )
+
+    def _latest(self) -> Opened:
+        """Return the encoder the gallery belongs to now, with its index."""
+        self._reopen(self._opened)
+        return self._opened
+
+    def _with_opened(self, ask: Callable[[Opened], _T]) -> _T:
+        """Ask with the encoder held, or, where the gallery has got another by then, with that."""
+        while True:
+            opened = self._opened
+            try:
+                return ask(opened)
+            except (EncoderChanged, EncoderError):
+                # One whose folder was taken away fails as a damaged one does.
+                if not self._reopen(opened):
+                    raise
+
+    def _reopen(self, opened: Opened) -> bool:
+        """Open the encoder the gallery belongs to now; return whether it is another one."""
+        with self._store.read() as tx:
+            fingerprint = tx.encoder.fingerprint
+        with self._reopening:
+            if self._opened is not opened:
+                return True
+            if fingerprint == opened.artifact.spec.fingerprint:
+                return False
+            # The one before is not closed: other threads may be using it.
+            artifact = load_artifact(self.path, self._store)
+            self._opened = Opened(self.path, self._store, artifact, self._device)
+            return True

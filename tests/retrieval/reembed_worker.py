@@ -1,0 +1,48 @@
+"""Gives a gallery another encoder, and dies at a step if one is named.
+
+Run by test_reembedding.py: `python reembed_worker.py GALLERY ENCODER [STEP before|after]`. A step
+is a function of `retrieval` or `db`, by its name there; some are called several times, and the
+first call counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from typing import Any
+
+from retrieval import Gallery, new_vectors
+
+# Small, so that some is committed before most moments.
+new_vectors._COMMIT_PHOTOS = 4
+
+
+def die_at(step: str, moment: str) -> None:
+    names = step.split(".")
+    holder: Any = importlib.import_module("db" if names[0] == "db" else f"retrieval.{names[0]}")
+    for name in names[1:-1]:
+        holder = getattr(holder, name)
+    real = getattr(holder, names[-1])
+
+    @functools.wraps(real)
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if moment == "after":
+            real(*args, **kwargs)
+        os._exit(9)
+
+    setattr(holder, names[-1], deadly)
+    # Where it was imported by name, too.
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("retrieval") and getattr(module, names[-1], None) is real:
+            setattr(module, names[-1], deadly)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        die_at(*sys.argv[3:])
+    with Gallery.open(sys.argv[1]) as gallery:
+        sys.stdout.write("begins\n")
+        sys.stdout.flush()
+        gallery.reembed(sys.argv[2])
