@@ -98,6 +98,8 @@ def test_info_says_what_a_gallery_is(
         "labels": 3,
         "unlabelled": 1,
         "failures": 0,
+        "verifier": None,
+        "verifier_problem": None,
         "encoder": "timm:test_efficientnet",
         "fingerprint": spec.fingerprint,
         "dim": spec.dim,
