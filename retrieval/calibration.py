@@ -8,13 +8,14 @@ left out: these tell what a threshold costs, and never move it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from db import Store, Threshold, Writer
 from retrieval.belonging import require_encoder, require_same
@@ -33,7 +34,7 @@ from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.intervals import labelled_rate
 from retrieval.evaluation.leaving_out import LeftOut, leave_labels_out
 from retrieval.evaluation.objectives import Objective, PickedThreshold, pick_threshold
-from retrieval.evaluation.tuning import NotEnoughSearches, tune_fpir
+from retrieval.evaluation.tuning import NotEnoughSearches, TunedThreshold, tune_fpir
 from retrieval.rules import Rule, default_rule
 from retrieval.searching import Searcher
 
@@ -92,20 +93,33 @@ def tune_on_gallery(left_out: LeftOut, target: float, rule: Rule) -> Tuned | Non
     Returns:
         The threshold; `None` where there are too few searches even for that.
     """
-    scores = left_out.as_strangers(rule)
+    tuned = fpir_threshold(left_out.as_strangers(rule), left_out.identities, target)
+    if tuned is None:
+        return None
+    details = {"promised": isinstance(tuned, PromisedThreshold), "fpir": tuned.fpir}
+    details |= _cost(left_out, rule, tuned.value)
+    return Tuned(tuned.value, rule, tuned.objective, GALLERY, details)
+
+
+def fpir_threshold(
+    scores: NDArray[np.float32], labels: ArrayLike, target: float
+) -> PromisedThreshold | TunedThreshold | None:
+    """Keep FPIR within a target: by a promise where there are labels enough, else as it is here.
+
+    Args:
+        scores: float32, shape `(n,)`, of strangers.
+        labels: `(n,)`, what they show.
+        target: In (0, 1].
+
+    Returns:
+        The threshold; `None` where there are too few searches even for the latter.
+    """
     try:
-        promised = promised_threshold(scores, left_out.identities, target)
+        return promised_threshold(scores, labels, target)
     except NotEnoughLabels:
-        try:
-            plain = tune_fpir(scores, target)
-        except NotEnoughSearches:
-            return None
-        details: dict[str, Any] = {"promised": False, "fpir": plain.fpir}
-        value, objective = plain.value, plain.objective
-    else:
-        details = {"promised": True, "fpir": promised.fpir}
-        value, objective = promised.value, promised.objective
-    return Tuned(value, rule, objective, GALLERY, details | _cost(left_out, rule, value))
+        with suppress(NotEnoughSearches):
+            return tune_fpir(scores, target)
+    return None
 
 
 def tune_threshold(
@@ -160,7 +174,7 @@ def tune_threshold(
         tuned.objective,
         source,
         details | size,
-        in_brief(left_out, rule, supplied),
+        in_brief(scores, labels, left_out.as_known(rule)),
     )
     with store.write() as writer:
         require_encoder(writer, mine.fingerprint)
@@ -250,14 +264,15 @@ def _cost(left_out: LeftOut, rule: Rule, value: float) -> dict[str, Any]:
 
 
 def in_brief(
-    left_out: LeftOut, rule: Rule, strangers: Strangers | None = None
+    scores: NDArray[np.float32], labels: ArrayLike, known: Searches
 ) -> dict[str, list[float]]:
-    """Keep what calibration scores tell, as `identification.Calibration` wants it."""
-    if strangers is None:
-        scores, labels = left_out.as_strangers(rule), left_out.identities.tolist()
-    else:
-        scores, labels = strangers.scores, strangers.labels
-    known = left_out.as_known(rule)
+    """Keep what calibration scores tell, as `identification.Calibration` wants it.
+
+    Args:
+        scores: float32, shape `(n,)`, of strangers.
+        labels: `(n,)`, what they show.
+        known: Searches that tell what a threshold is worth.
+    """
     curve = decision_curve(known)
     kept = np.unique(scores[np.isfinite(scores)])
     if not len(kept):

@@ -99,7 +99,9 @@ def first_threshold(tx: Reader, encoder: EncoderSpec | None) -> Tuned | None:
     return replace(
         tuned,
         details=tuned.details | {"items": tx.count_vectors(), "labels": len(labels)},
-        calibration=in_brief(left_out, tuned.rule),
+        calibration=in_brief(
+            left_out.as_strangers(tuned.rule), left_out.identities, left_out.as_known(tuned.rule)
+        ),
     )
 
 

@@ -136,7 +136,9 @@ def _measured(details: dict[str, Any]) -> Iterator[str]:
         f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in told.items()
     )
-    if not details.get("promised", True):
+    if details.get("rehearsed"):
+        yield "no promise: it was tuned on labels kept from the encoder while that was rehearsed"
+    elif not details.get("promised", True):
         # What was asked for is no promise, or could not be one.
         why = "" if "asked" in details else ", as there are too few labels"
         yield f"no promise{why}: it only holds for these very photos"

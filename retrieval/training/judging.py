@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.calibration import TARGET_FPIR
+from retrieval.calibration import TARGET_FPIR, fpir_threshold, in_brief
 from retrieval.evaluation.comparing import compare
-from retrieval.evaluation.conformal import NotEnoughLabels, p_value, promised_threshold
 from retrieval.evaluation.decisions import Searches, decision_curve, decision_rates, dir_at_fpir
 from retrieval.evaluation.identities import NOBODY
 from retrieval.evaluation.metrics import recall_at_k
-from retrieval.evaluation.tuning import NotEnoughSearches, tune_fpir
 from retrieval.rules import RULES, default_rule
 from retrieval.training.photos import Division
 
@@ -87,42 +85,24 @@ class HeldOut:
         """
         searches = self._searches[self._rule.name]
         scores = searches.score[~searches.mated]
-        labels = self._labels.tolist()
-        try:
-            promised = promised_threshold(scores, labels, TARGET_FPIR)
-        except NotEnoughLabels:
-            try:
-                plain = tune_fpir(scores, TARGET_FPIR)
-            except NotEnoughSearches:
-                return None
-            value, objective, fpir, kept = plain.value, plain.objective, plain.fpir, False
-        else:
-            value, objective, fpir, kept = (
-                promised.value,
-                promised.objective,
-                promised.fpir,
-                True,
-            )
-        rates = decision_rates(searches, value)
-        told = np.unique(scores[np.isfinite(scores)])
-        after = np.nextafter(told, np.float32(np.inf)).astype(np.float64)
-        curve = decision_curve(searches)
+        tuned = fpir_threshold(scores, self._labels, TARGET_FPIR)
+        if tuned is None:
+            return None
+        rates = decision_rates(searches, tuned.value)
         return {
-            "value": value,
+            "value": tuned.value,
             "rule": self._rule.name,
-            "objective": objective,
+            "objective": tuned.objective,
             "details": {
-                "promised": kept,
-                "fpir": fpir,
+                # What is promised of one encoder isn't of the next, trained on other photos too.
+                "promised": False,
+                "rehearsed": True,
+                "fpir": tuned.fpir,
                 "dir": rates.dir,
                 "n_mated": rates.n_mated,
                 "n_non_mated": rates.n_non_mated,
                 "strangers": len(scores),
-                "stranger_labels": len(set(labels)),
+                "stranger_labels": len(np.unique(self._labels)),
             },
-            "calibration": {
-                "scores": told.astype(float).tolist(),
-                "p_values": p_value(told, scores, labels).tolist(),
-                "dirs": curve.at(after)[1].tolist() if curve.n_mated else [],
-            },
+            "calibration": in_brief(scores, self._labels, searches),
         }
