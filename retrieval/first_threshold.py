@@ -13,7 +13,7 @@ Details and calibration are those of `db.Threshold`, and may be left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from retrieval.calibration import (
     tune_on_gallery,
 )
 from retrieval.encoders.artifact import EncoderSpec
-from retrieval.errors import EncoderError
+from retrieval.errors import EncoderError, LookalikeError
 from retrieval.evaluation.leaving_out import leave_labels_out
 from retrieval.identification import Calibration
 from retrieval.rules import RULES, default_rule
@@ -80,8 +80,9 @@ def first_threshold(tx: Reader, encoder: EncoderSpec | None) -> Tuned | None:
         encoder: What it is.
 
     Returns:
-        The threshold; `None` where fewer than two labels have several items, or where there are too
-        few searches to see one in twenty go wrong.
+        The threshold; `None` where fewer than two labels have several items, where there are too
+        few searches to see one in twenty go wrong, or where the encoder was trained on labels of
+        the gallery and brings none.
 
     Raises:
         EncoderError: The encoder's own threshold can't be understood.
@@ -91,6 +92,8 @@ def first_threshold(tx: Reader, encoder: EncoderSpec | None) -> Tuned | None:
         return own
     labels = tx.label_counts()
     if sum(count > 1 for count in labels.values()) < 2:
+        return None
+    if encoder is not None and learnt_labels(encoder, labels):
         return None
     left_out = leave_labels_out(tx)
     tuned = tune_on_gallery(left_out, TARGET_FPIR, default_rule(len(labels)))
@@ -103,6 +106,28 @@ def first_threshold(tx: Reader, encoder: EncoderSpec | None) -> Tuned | None:
             left_out.as_strangers(tuned.rule), left_out.identities, left_out.as_known(tuned.rule)
         ),
     )
+
+
+def learnt_labels(encoder: EncoderSpec, labels: Iterable[str]) -> int:
+    """Return how many of some labels an encoder was trained on, by its provenance."""
+    training = encoder.provenance.get("training")
+    learnt = training.get("labels", ()) if isinstance(training, dict) else ()
+    return len(set(labels) & set(learnt))
+
+
+def require_unlearnt(encoder: EncoderSpec, labels: Sequence[str]) -> None:
+    """Make sure that leaving a gallery's labels out in turn tells what strangers are like.
+
+    Raises:
+        LookalikeError: The encoder was trained on some of them.
+    """
+    learnt = learnt_labels(encoder, labels)
+    if learnt:
+        raise LookalikeError(
+            f"The encoder {encoder.name} was trained on {learnt:,} of this gallery's "
+            f"{len(labels):,} labels, which tell nothing about strangers any more: supply photos "
+            "of labels it has not seen with --strangers."
+        )
 
 
 def travelling_threshold(encoder: EncoderSpec) -> Tuned | None:

@@ -22,7 +22,7 @@ from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_paths, sync_folder
-from retrieval.first_threshold import tune_first_threshold
+from retrieval.first_threshold import require_unlearnt, tune_first_threshold
 from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
@@ -301,6 +301,8 @@ class Gallery(PairJudge):
             LookalikeError: The objective is none or out of reach, or the strangers can't be used.
         """
         opened = self._latest()
+        if strangers is None:
+            require_unlearnt(opened.artifact.spec, list(self.labels()))
         return tune_threshold(
             self._store,
             opened.searcher,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from retrieval import EncoderError, Gallery
+from retrieval import EncoderError, Gallery, LookalikeError
 from retrieval.encoders import Artifact
 from retrieval.first_threshold import travelling_threshold
 
@@ -103,3 +104,27 @@ def test_one_that_makes_no_sense_is_refused_before_the_work(
             make()
     assert gallery.info() == before
     assert not (tmp_path / "new").exists()
+
+
+def test_labels_an_encoder_learnt_tell_nothing_about_strangers(
+    tiny_encoder: Path, photos: Path, tmp_path: Path
+) -> None:
+    learnt = taught(tiny_encoder, tmp_path / "learnt", ["red", "green"])
+    with Gallery.create(tmp_path / "gallery", encoder=str(learnt)) as gallery:
+        gallery.build(photos)
+        assert gallery.threshold() is None
+        with pytest.raises(LookalikeError, match=r"trained on 2 of this gallery's 3 labels"):
+            gallery.tune_threshold(objective="f1")
+    other = taught(tiny_encoder, tmp_path / "other", ["somebody else"])
+    with Gallery.create(tmp_path / "another", encoder=str(other)) as gallery:
+        gallery.build(photos)
+        gallery.tune_threshold(objective="f1")
+        assert gallery.threshold() is not None
+
+
+def taught(encoder: Path, folder: Path, labels: list[str]) -> Path:
+    """Copy an encoder and say in its provenance what it was trained on."""
+    artifact = Artifact.load(encoder).copy_to(folder)
+    provenance = artifact.spec.provenance | {"training": {"labels": labels}}
+    Artifact.describe(folder, replace(artifact.spec, provenance=provenance))
+    return folder
