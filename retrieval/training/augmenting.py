@@ -20,7 +20,7 @@ class Augmentation:
     """How far a view may differ from its photo.
 
     Attributes:
-        area: The smallest share of the photo's area that a view shows.
+        area: The smallest share of the photo's area that a view shows; of a long photo, less.
         aspect: The largest ratio by which a view is stretched, either way.
         turn: The largest angle it is turned by, in degrees, every other time.
         light: The largest relative change of brightness, contrast and colour.

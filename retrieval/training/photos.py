@@ -199,11 +199,11 @@ def _last(photos: TrainingPhotos, places: NDArray[np.int64], share: float) -> li
     sizes = np.bincount(photos.codes[places], minlength=len(photos.labels)).tolist()
     # A photo without a group is one of its own.
     groups: dict[object, list[int]] = {}
-    for place in sorted(places.tolist(), key=lambda place: str(photos.paths[place])):
+    for place in sorted(places.tolist(), key=lambda place: str(photos.paths[place]), reverse=True):
         groups.setdefault(photos.groups[place] or place, []).append(place)
     given = [0] * len(sizes)
     chosen: list[int] = []
-    for group in reversed(groups.values()):
+    for group in groups.values():
         shown = Counter(photos.codes[group].tolist())
         due = any(given[code] < round(share * sizes[code]) for code in shown)
         spare = all(given[code] + count < sizes[code] for code, count in shown.items())
