@@ -90,8 +90,8 @@ def rows(scale: float) -> list[Row]:
     pairs = Recipe(loss="contrastive", epochs=times(20), batch=64, views=0, rate=5e-4)
     found = [Row("siamese", "contrastive", scratch, pairs, pairs=True)]
     for encoder, shape, epochs in (
-        ("timm:mobilenetv3_small_100", small, times(5)),
-        ("timm:deit_tiny_patch16_224", small, times(3)),
+        ("timm:mobilenetv3_small_100", small, times(3)),
+        ("timm:deit_tiny_patch16_224", small, times(1)),
         ("efficientnet_lite0", head, times(40)),
         ("efficientnet_lite2", head, times(40)),
     ):
