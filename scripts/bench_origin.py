@@ -87,7 +87,9 @@ def rows(scale: float) -> list[Row]:
     scratch = Shape("full", 0, 0, 1.0, 0.0, "learnt")
     small = replace(scratch, dim=256, dropout=0.2)
     head = Shape("head", 0, 256, 1.0, 0.2, "frozen")
-    pairs = Recipe(loss="contrastive", epochs=times(20), batch=64, views=0, rate=5e-4)
+    pairs = Recipe(
+        loss="contrastive", epochs=times(20), batch=64, views=0, rate=5e-4, precision="bfloat16"
+    )
     found = [Row("siamese", "contrastive", scratch, pairs, pairs=True)]
     for encoder, shape, epochs in (
         ("timm:mobilenetv3_small_100", small, times(3)),
