@@ -53,7 +53,7 @@ def _figures(rows: History) -> list[str]:
 
 def _loss_chart(rows: History) -> Html:
     losses = [row[_LOSS] for row in rows]
-    frame = Frame(_epochs(rows), Axis(_LOSS, 0, max(losses) or 1))
+    frame = Frame(_epochs(rows), Axis("mean over the steps of the epoch", 0, max(losses) or 1))
     frame.line([row[_EPOCH] for row in rows], losses)
     said = (
         f"Loss over {len(rows)} epochs, {losses[0]:.3g} in the first and {losses[-1]:.3g} at last"
@@ -63,7 +63,7 @@ def _loss_chart(rows: History) -> Html:
 
 def _figure_chart(figure: str, rows: History) -> Html:
     judged = [row for row in rows if figure in row]
-    frame = Frame(_epochs(rows), Axis(figure, 0, 1, percent=True))
+    frame = Frame(_epochs(rows), Axis("of the photos kept back", 0, 1, percent=True))
     frame.line([row[_EPOCH] for row in judged], [row[figure] for row in judged])
     said = f"{figure} of the photos kept back, {judged[-1][figure]:.1%} at last"
     return tag("figure", tag("h3", figure), plot(said, [frame]), class_="chart")
