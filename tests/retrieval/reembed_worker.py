@@ -1,4 +1,4 @@
-"""Gives a gallery another encoder, and dies at a step if one is named.
+"""Gives a gallery another encoder, telling how far it is, and dies at a step if one is named.
 
 Run by test_reembedding.py: `python reembed_worker.py GALLERY ENCODER [STEP before|after]`. A step
 is a function of `retrieval` or `db`, by its name there; some are called several times, and the
@@ -39,10 +39,13 @@ def die_at(step: str, moment: str) -> None:
             setattr(module, names[-1], deadly)
 
 
+def say(done: int, _total: int) -> None:
+    sys.stdout.write(f"{done}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 3:
         die_at(*sys.argv[3:])
     with Gallery.open(sys.argv[1]) as gallery:
-        sys.stdout.write("begins\n")
-        sys.stdout.flush()
-        gallery.reembed(sys.argv[2])
+        gallery.reembed(sys.argv[2], progress=say)
