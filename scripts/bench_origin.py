@@ -280,12 +280,13 @@ def main(train: Path, val: Path, work: Path, scale: float) -> None:
     click.echo(
         f"{len(bench.pairs.first)} pairs to train on, {len(bench.held_out.first)} to judge by"
     )
-    found = {}
+    found = []
     for row in rows(scale):
-        found[row] = bench.made(row, lambda text: click.echo(f"\r{text}", nl=False, err=True))
+        made = bench.made(row, lambda text: click.echo(f"\r{text}", nl=False, err=True))
+        found.append((row, made))
     print("\n| encoder | loss | epochs | seconds | AUC | EER | recall@1 | DIR at FPIR 1% | 5% |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for row, one in found.items():
+    for row, one in found:
         cells = [one[name] for name in ("auc", "eer", "recall@1", "dir@0.01", "dir@0.05")]
         made = f"{one['seconds']:.0f}" + (f" + {one['cached']:.0f}" if one["cached"] > 1 else "")
         shown = " | ".join(f"{value:.3f}" for value in cells)
@@ -294,7 +295,7 @@ def main(train: Path, val: Path, work: Path, scale: float) -> None:
     heads = [f"{threshold:g}" for threshold in THRESHOLDS]
     print(f"| encoder | loss | {' | '.join(heads)} | tuned |")
     print("|---" * (len(heads) + 3) + "|")
-    for row, one in found.items():
+    for row, one in found:
         cells = [one[str(threshold)] for threshold in THRESHOLDS]
         shown = [" / ".join(f"{value:.3f}" for value in cell) for cell in cells]
         value, *rates = one["tuned"]
