@@ -27,7 +27,7 @@ def words(text: str) -> str:
 def test_the_commands_are_those_a_user_is_told_of() -> None:
     fill = {"build-index", "add", "remove", "relabel"}
     ask = {"query", "eval", "make-pairs", "tune-threshold"}
-    assert set(COMMANDS) == fill | ask | {"list", "info", "check", "audit", "demo"}
+    assert set(COMMANDS) == fill | ask | {"list", "info", "check", "audit", "train", "demo"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -109,7 +109,8 @@ def test_learnt_batch_norms_observe(tiny_network: Make) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
-    ("mode", "share"), [("head", 0.4), ("head", 1.0), ("partial", 0.4), ("partial", 1.0), ("full", 1.0)]
+    ("mode", "share"),
+    [("head", 0.4), ("head", 1.0), ("partial", 0.4), ("partial", 1.0), ("full", 1.0)],
 )
 def test_the_network_that_comes_of_it_embeds_as_the_learner_does(
     mode: Mode, share: float, model: str, tiny_network: Make

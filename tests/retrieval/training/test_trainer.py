@@ -266,9 +266,7 @@ def test_hard_batches_are_mined_anew_on_schedule(make: Callable[..., Trainer]) -
             mined.append(len(self.history))
             return super().embed(places)
 
-    recipe = replace(
-        SMALL, loss="triplet", photos_per_label=2, batch=4, hard_every=2, epochs=7
-    )
+    recipe = replace(SMALL, loss="triplet", photos_per_label=2, batch=4, hard_every=2, epochs=7)
     make(recipe, kind=Told).run(tell=quiet)
     assert mined == [2, 4, 6]
 
