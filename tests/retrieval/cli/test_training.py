@@ -46,13 +46,13 @@ def asked(photos: Path, tiny_checkpoint: Path, tmp_path: Path) -> list[object]:
     ]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
 class Stopping(Watcher):
-    def stepped(self, part: str, moment: Moment) -> None:
-        raise Stopped
+    def stepped(self, _part: str, _moment: Moment) -> None:
+        raise StoppedError
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def unfinished(asked: list[object], photos: Path, tiny_checkpoint: Path, tmp_pat
     wishes = Wishes(
         "timm:test_efficientnet", tiny_checkpoint, mode="head", epochs=1, views=1, batch=8, dim=8
     )
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(photos, tmp_path / "mine", wishes, watcher=Stopping())
     return tmp_path / "mine.training"
 
@@ -89,7 +89,8 @@ def test_it_prints_the_plan_and_what_came_of_it(
     assert lines[10] == (
         "no threshold travels with it: 5 strangers of 1 label are too few to tune one"
     )
-    assert run("build-index", photos / "red", "-g", tmp_path / "g", "--encoder", tmp_path / "mine")
+    made = run("build-index", photos / "red", "-g", tmp_path / "g", "--encoder", tmp_path / "mine")
+    assert made.exit_code == 0, made.stderr
 
 
 def test_json_holds_what_was_done(

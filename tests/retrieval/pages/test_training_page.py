@@ -1,4 +1,4 @@
-"""A run's page and table: every epoch, figures where there are some, and nothing that is fetched."""
+"""A run's page and table: every epoch, the figures there are, and nothing that is fetched."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import random
 import subprocess
 import sys
@@ -31,12 +31,9 @@ def command(photos: Path, out: Path, checkpoint: Path, *more: str) -> list[str]:
 def state(work: Path) -> list[tuple[str, int]]:
     """What the run's folder holds now."""
     found = []
-    for folder, _, names in os.walk(work):
-        for name in names:
-            try:
-                found.append((f"{folder}/{name}", os.stat(f"{folder}/{name}").st_mtime_ns))
-            except FileNotFoundError:
-                continue
+    for path in work.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # it got its name meanwhile
+            found.append((str(path), path.stat().st_mtime_ns))
     return sorted(found)
 
 

@@ -145,7 +145,7 @@ def test_a_gallery_is_built_with_it(done: Done, many_photos: Path, tmp_path: Pat
         assert gallery.info().fingerprint == done.trained.fingerprint
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -156,17 +156,17 @@ class Stopping(Watcher):
     kind: str
     left: int
 
-    def cached(self, done: int, total: int) -> None:
+    def cached(self, _done: int, _total: int) -> None:
         self._tell("cached")
 
-    def stepped(self, part: str, moment: Moment) -> None:
+    def stepped(self, part: str, _moment: Moment) -> None:
         self._tell(part)
 
     def _tell(self, kind: str) -> None:
         if kind == self.kind:
             self.left -= 1
             if self.left == 0:
-                raise Stopped
+                raise StoppedError
 
 
 def test_a_run_stopped_anywhere_leaves_the_same(
@@ -176,7 +176,7 @@ def test_a_run_stopped_anywhere_leaves_the_same(
     stops = [("cached", 3), ("cached", 9), (REHEARSAL, 2), (REHEARSAL, 2), (WHOLE, 1), (WHOLE, 3)]
     for number, (kind, left) in enumerate(stops):
         watcher = Stopping(kind, left)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             train(many_photos, out, wishes, resume=number > 0, watcher=watcher)
         assert not out.exists()
     (work_folder(out) / "encoder").mkdir()  # as a kill would leave it while it is written
