@@ -15,6 +15,7 @@ from retrieval.encoders.features import compile_features
 from retrieval.encoders.networks import Network
 from retrieval.training.augmenting import Augmentation
 from retrieval.training.caching import CLEAN, CachedViews, Pixels
+from retrieval.training.inputs import embeddings
 from retrieval.training.judging import HeldOut, beside_pretrained
 from retrieval.training.learner import Learner
 from retrieval.training.live import LiveViews
@@ -24,7 +25,6 @@ from retrieval.training.planning import JUDGEMENTS, Plan
 from retrieval.training.trainer import History, Moment, Trainer
 
 REHEARSAL, WHOLE = "rehearsal", "whole"
-_EMBEDDED = 64
 
 
 class Watcher:
@@ -105,8 +105,8 @@ class Run:
         learner = self._learner()
         epochs = self._plan.recipe.epochs
         trainer = self._trainer(learner, division.train, REHEARSAL, epochs)
-        pretrained = self._pretrained(learner)
         everything, codes = np.arange(len(self._photos)), self._photos.codes
+        pretrained = embeddings(learner.pretrained, self._inputs, everything)
 
         def judged() -> HeldOut:
             learnt = trainer.embed(everything)
@@ -163,16 +163,3 @@ class Run:
             folder,
             self._device,
         )
-
-    def _pretrained(self, learner: Learner) -> NDArray[np.float32]:
-        """Embed all photos by the network as it was: float32 `(n, dim)`, L2-normalised."""
-        import torch
-        from torch.nn.functional import normalize
-
-        made = []
-        with torch.inference_mode():
-            for first in range(0, len(self._photos), _EMBEDDED):
-                some = range(first, min(first + _EMBEDDED, len(self._photos)))
-                inputs = self._inputs.take(some, [CLEAN] * len(some))
-                made.append(normalize(learner.pretrained(inputs)))
-        return torch.cat(made).numpy()

@@ -12,6 +12,7 @@ from retrieval.encoders.features import compile_features
 from retrieval.encoders.networks import Network
 from retrieval.training.augmenting import Augmentation
 from retrieval.training.caching import Pixels
+from retrieval.training.inputs import as_convolutions_like
 from retrieval.training.learner import Learner, Mode, Shape
 from retrieval.training.live import LiveViews
 from retrieval.training.photos import TrainingPhotos
@@ -75,9 +76,7 @@ def probe(
             parts = list(features.over(pixels.batches(wanted, _PHOTOS // 2)))
             made = _PHOTOS / (time.monotonic() - since)
         outputs = torch.from_numpy(np.concatenate(parts))
-    inputs = outputs.to(device)
-    if inputs.ndim == 4:
-        inputs = inputs.to(memory_format=torch.channels_last)
+    inputs = as_convolutions_like(outputs.to(device))
     tried = _tried(shape.mode, device) if precision == "auto" else (precision,)
     rates = {one: _PHOTOS / _step_seconds(learner, inputs, one) for one in tried}
     best = max(rates, key=lambda one: rates[one] / (_CLEARLY if one == "bfloat16" else 1))

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import LookalikeError
 from retrieval.training.batches import balanced_batches, hard_batches, shuffled_batches
-from retrieval.training.caching import CLEAN
 from retrieval.training.checkpoints import load_checkpoint, save_checkpoint
+from retrieval.training.inputs import Inputs, as_convolutions_like, embeddings
 from retrieval.training.learner import Learner
 from retrieval.training.losses import Loss
 from retrieval.training.mixing import cut_and_mixed
@@ -27,19 +27,10 @@ if TYPE_CHECKING:
 
 # A checkpoint is written at the end of an epoch, and where one takes longer, so often.
 _CHECKPOINT_SECONDS = 60.0
-# Photos embedded at a time outside of training steps.
-_EMBEDDED = 64
 # The share of the steps in which the learning rate rises.
 _RISING = 0.2
 # A figure below the highest by no more than chance makes it is as good: the later epoch is taken.
 _NOISE = 0.02
-
-
-class Inputs(Protocol):
-    """Gives what the trained part takes."""
-
-    def take(self, places: Sequence[int], numbers: Sequence[int]) -> Tensor:
-        """Return inputs for the given views of the given photos: float32, `(n, …)`."""
 
 
 @dataclass(frozen=True)
@@ -209,17 +200,8 @@ class Trainer:
 
     def embed(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the embeddings of photos by what is learnt: float32 `(n, dim)`, L2-normalised."""
-        import torch
-        from torch.nn.functional import normalize
-
         trained = self._learner.trained.eval()
-        made = []
-        with torch.inference_mode():
-            for first in range(0, len(places), _EMBEDDED):
-                some = places[first : first + _EMBEDDED].tolist()
-                inputs = self._inputs.take(some, [CLEAN] * len(some)).to(self._device)
-                made.append(normalize(trained(_as_is_quick(inputs)).float()).cpu())
-        return torch.cat(made).numpy()
+        return embeddings(trained, self._inputs, places, self._device.type)
 
     def _step(self, step: int, batch: NDArray[np.int64], views: NDArray[np.int64]) -> float:
         import torch
@@ -242,11 +224,11 @@ class Trainer:
         mixed = recipe.precision != "float32"
         dtype = getattr(torch, recipe.precision)
         with torch.autocast(self._device.type, dtype) if mixed else nullcontext():
-            embeddings = self._learner.trained(_as_is_quick(inputs))
-        embeddings = normalize(embeddings.float())
-        loss = self._loss(embeddings, codes.to(self._device))
+            made = self._learner.trained(as_convolutions_like(inputs))
+        made = normalize(made.float())
+        loss = self._loss(made, codes.to(self._device))
         if weight < 1:
-            loss = weight * loss + (1 - weight) * self._loss(embeddings, other.to(self._device))
+            loss = weight * loss + (1 - weight) * self._loss(made, other.to(self._device))
         self._optimiser.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimiser)
@@ -322,10 +304,3 @@ class Trainer:
                 "history": self.history,
             },
         )
-
-
-def _as_is_quick(inputs: Tensor) -> Tensor:
-    """Lay images out as convolutions like them."""
-    import torch
-
-    return inputs.to(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs

@@ -93,7 +93,7 @@ def test_a_fill_that_was_stopped_goes_on_and_ends_the_same(pixels: Pixels, tmp_p
     whole = CachedViews(tmp_path / "whole")
     whole.fill(pixels, AS_THEY_ARE, numbers, quiet)
 
-    class Stopped(Exception):
+    class StoppedError(Exception):
         pass
 
     made: list[int] = []
@@ -104,10 +104,10 @@ def test_a_fill_that_was_stopped_goes_on_and_ends_the_same(pixels: Pixels, tmp_p
 
     def stop(done: int, _total: int) -> None:
         if done > 15:  # within the second view
-            raise Stopped
+            raise StoppedErrorError
 
     parted = CachedViews(tmp_path / "parted")
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         parted.fill(pixels, AS_THEY_ARE, numbers, stop)
     assert (tmp_path / "parted" / "clean.npy").exists()
     assert not (tmp_path / "parted" / "view-000.npy").exists()

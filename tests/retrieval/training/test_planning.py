@@ -13,10 +13,10 @@ import pytest
 from retrieval.encoders.networks import Network, untrained_network
 from retrieval.errors import EncoderError, LookalikeError
 from retrieval.training.batches import balanced_batches, shuffled_batches
+from retrieval.training.learner import Learner
 from retrieval.training.photos import TrainingPhotos, divide, read_photos
 from retrieval.training.planning import Plan, as_json, from_json, make_plan
 from retrieval.training.probing import probe
-from retrieval.training.learner import Learner
 from retrieval.training.wishes import Wishes
 
 Make = Callable[..., Network]

@@ -106,7 +106,7 @@ def ending(trainer: Trainer) -> dict[str, Any]:
     return {"checkpoint": checkpoint, "left": trainer._learner.trained.state_dict()}
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -116,7 +116,7 @@ def stop_at(number: int) -> Callable[[Moment], None]:
 
     def tell(_moment: Moment) -> None:
         if next(told) == number:
-            raise Stopped
+            raise StoppedError
 
     return tell
 
@@ -163,7 +163,7 @@ def test_a_run_stopped_at_any_step_ends_as_one_that_was_not(
     for step in range(1, steps + 1):
         folder = f"stopped-{step}"
         stopped = make(recipe, shape, folder)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             stopped.run(tell=stop_at(step), judge=judge(stopped), judge_every=1)
         resumed = make(recipe, shape, folder)
         moments: list[int] = []
@@ -191,7 +191,7 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(
         trainer = make(recipe, folder="stopped")
         try:
             trainer.run(tell=stop_at(2))
-        except Stopped:
+        except StoppedError:
             stops += 1
         else:
             break
@@ -266,9 +266,7 @@ def test_hard_batches_are_mined_anew_on_schedule(make: Callable[..., Trainer]) -
             mined.append(len(self.history))
             return super().embed(places)
 
-    recipe = replace(
-        SMALL, loss="triplet", photos_per_label=2, batch=4, hard_every=2, epochs=7
-    )
+    recipe = replace(SMALL, loss="triplet", photos_per_label=2, batch=4, hard_every=2, epochs=7)
     make(recipe, kind=Told).run(tell=quiet)
     assert mined == [2, 4, 6]
 
