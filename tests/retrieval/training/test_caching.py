@@ -104,7 +104,7 @@ def test_a_fill_that_was_stopped_goes_on_and_ends_the_same(pixels: Pixels, tmp_p
 
     def stop(done: int, _total: int) -> None:
         if done > 15:  # within the second view
-            raise StoppedErrorError
+            raise StoppedError
 
     parted = CachedViews(tmp_path / "parted")
     with pytest.raises(StoppedError):

@@ -238,19 +238,28 @@ def test_a_refusal_leaves_nothing_behind(many_photos: Path, wishes: Wishes, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_training_raises_the_recall_of_photos_it_has_not_seen(
     tiny_encoder: Path, tmp_path: Path
 ) -> None:
     sample = write_sample(tmp_path / "sample", count=20, strangers=0)
 
     def recall(encoder: Path, name: str) -> float:
-        with Gallery.create(tmp_path / name, encoder=str(encoder)) as gallery:
+        made = Gallery.create(tmp_path / name, encoder=str(encoder), precision="float32")
+        with made as gallery:
             gallery.build(sample.gallery)
             rate = gallery.evaluate(sample.queries).recall[1]
         assert rate is not None
         return rate.value
 
-    asked = Wishes(encoder=str(tiny_encoder), mode="head", epochs=30, views=4, rehearsal=False)
+    asked = Wishes(
+        encoder=str(tiny_encoder),
+        mode="full",
+        epochs=20,
+        rate=3e-3,
+        rehearsal=False,
+        precision="float32",
+    )
     train(sample.gallery, tmp_path / "trained", asked)
     before, after = recall(tiny_encoder, "before"), recall(tmp_path / "trained", "after")
-    assert after > before + 0.1
+    assert after > before + 0.2  # 0.35 and 0.7, of 20 photos
