@@ -119,9 +119,11 @@ class Run:
             judge_every=-(-epochs // JUDGEMENTS),
         )
         before, after = HeldOut(pretrained, codes, division), judged()
-        return Rehearsed(
-            best, before.figures(), after.figures(), after.threshold(), trainer.history
-        )
+        threshold = after.threshold()
+        if threshold is not None:
+            # A gallery of all that is trained on in the end is what it is meant for.
+            threshold["details"]["items"] = self._plan.whole
+        return Rehearsed(best, before.figures(), after.figures(), threshold, trainer.history)
 
     def train_on_all(self, epochs: int) -> tuple[Learner, History]:
         """Train on all photos, but for those that a CSV keeps for judging.

@@ -126,6 +126,7 @@ def test_the_threshold_travels_with_the_encoder(done: Done) -> None:
     assert threshold["details"]["strangers"] == 22
     assert threshold["details"]["stranger_labels"] == 1
     assert threshold["details"]["fpir"] <= 0.05
+    assert threshold["details"]["items"] == done.trained.plan.whole
     assert threshold["objective"] == "fpir=0.05"
     assert len(threshold["calibration"]["scores"]) == 22
 
