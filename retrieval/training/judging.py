@@ -67,14 +67,15 @@ class HeldOut:
         }
 
     def figures(self) -> dict[str, float]:
-        """Return DIR at some FPIR by the default rule, and recall@1, where they can be told.
+        """Return recall@1, and DIR at some FPIR by the default rule, where they can be told.
 
-        The first one says most: photos of one visit make recall@1 easy.
+        The first one decides how long to train: DIR of photos of the same visits falls while that
+        of other visits still rises, so it would end training too early.
         """
+        recall = self._recall.value if self._recall is not None else None
         curve = decision_curve(self._searches[self._rule.name])
         points = {f"dir@fpir={fpir}": dir_at_fpir(curve, fpir).dir for fpir in _FPIRS}
-        recall = self._recall.value if self._recall is not None else None
-        told = points | {"recall@1": recall}
+        told = {"recall@1": recall} | points
         return {name: value for name, value in told.items() if value is not None}
 
     def threshold(self) -> dict[str, Any] | None:
