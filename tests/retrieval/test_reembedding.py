@@ -77,6 +77,7 @@ def stop_at(count: int) -> Callable[[int, int], None]:
 @pytest.fixture
 def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_vectors, "_COMMIT_PHOTOS", 4)
+    monkeypatch.setattr(new_vectors, "_COMMIT_SECONDS", 1e9)
 
 
 def test_it_ends_like_a_gallery_built_with_the_other_encoder(

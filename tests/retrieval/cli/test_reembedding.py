@@ -32,7 +32,7 @@ def slow(*args, **kwargs):  # stops after four photos until it is interrupted
             signal.pause()
         yield one
 new_vectors.embed = slow
-new_vectors._COMMIT_PHOTOS = 2
+new_vectors._COMMIT_PHOTOS, new_vectors._COMMIT_SECONDS = 2, 1e9
 from retrieval.cli import main
 main(prog_name="lookalike")
 """

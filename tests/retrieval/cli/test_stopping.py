@@ -79,7 +79,7 @@ def test_a_stopped_build_goes_on_where_it_was(
     assert process.returncode == 130, stderr
     assert stdout == ""
     told = re.fullmatch(
-        rf"Stopped\. {re.escape(str(gallery))} holds (\d+) items; "
+        rf"Stopped\. {re.escape(str(gallery))} holds (\d+) items?; "
         r"the same command goes on from there\.\n",
         stderr,
     )
