@@ -189,7 +189,7 @@ def untrained_network(name: str, *, seed: int) -> Network:
 
     Args:
         name: `timm:MODEL` or `siamese`.
-        seed: Draws the first weights.
+        seed: Draws the first weights of a timm model; siamese always begins with the same.
 
     Raises:
         EncoderError: The name is unknown, or always comes with weights.
@@ -200,8 +200,7 @@ def untrained_network(name: str, *, seed: int) -> Network:
         if name == SIAMESE:
             return _siamese(None)
         raise EncoderError(
-            f"{name} comes with its weights: begin from nothing with {TIMM_PREFIX}NAME or "
-            f"{SIAMESE}."
+            f"{name} can't begin without weights: say {TIMM_PREFIX}NAME or {SIAMESE}."
         )
     model = name.removeprefix(TIMM_PREFIX)
     _require_model(model)

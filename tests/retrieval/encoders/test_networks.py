@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from retrieval.encoders.networks import PACKAGED_NAMES, make_network, rebuild
+from retrieval.encoders.networks import PACKAGED_NAMES, make_network, rebuild, untrained_network
 from retrieval.errors import EncoderError
 
 TINY = "timm:test_efficientnet"
@@ -298,3 +298,37 @@ def refused(name: str, weights: Path | None, hint: str) -> None:
         make_network(name, weights)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+def test_a_seed_draws_the_weights_of_an_untrained_network() -> None:
+    import torch
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, same, other = (untrained_network(TINY, seed=seed) for seed in (1, 1, 2))
+    assert torch.rand(3).equal(expected)  # the caller's own seed goes on undisturbed
+    drawn = [network.module.state_dict() for network in (first, same, other)]
+    assert all(value.equal(drawn[1][name]) for name, value in drawn[0].items())
+    assert not drawn[0]["conv_stem.weight"].equal(drawn[2]["conv_stem.weight"])
+    assert first.untrained
+    assert not first.module.training
+    made = make_network("siamese", None)
+    assert made.untrained
+    assert untrained_network("siamese", seed=0).architecture == made.architecture
+
+
+def test_a_network_with_weights_is_not_untrained(tiny_checkpoint: Path) -> None:
+    assert not make_network(TINY, tiny_checkpoint).untrained
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("efficientnet_lite0", "can't begin without weights: say timm:NAME or siamese"),
+        ("timm:no_such_model", "timm has no model 'no_such_model'"),
+    ],
+)
+def test_what_has_no_untrained_form_is_refused(name: str, said: str) -> None:
+    with pytest.raises(EncoderError, match=said):
+        untrained_network(name, seed=0)

@@ -68,5 +68,5 @@ def test_weights_that_nobody_would_read_are_refused(
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "no-such-folder"])
 def test_what_has_no_untrained_form_is_refused(name: str) -> None:
-    with pytest.raises(EncoderError, match="begin from nothing with timm:NAME or siamese"):
+    with pytest.raises(EncoderError, match="can't begin without weights: say timm:NAME or siamese"):
         starting_network(Wishes(encoder=name, from_scratch=True))
