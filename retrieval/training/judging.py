@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from retrieval.calibration import TARGET_FPIR, fpir_threshold, in_brief
 from retrieval.evaluation.comparing import compare
 from retrieval.evaluation.decisions import Searches, decision_curve, decision_rates, dir_at_fpir
-from retrieval.evaluation.identities import NOBODY
 from retrieval.evaluation.metrics import recall_at_k
 from retrieval.rules import RULES, default_rule
 from retrieval.training.photos import Division
@@ -54,12 +53,12 @@ class HeldOut:
             division: Which of them are gallery, known queries and strangers.
         """
         asked = np.concatenate([division.known, division.strangers])
-        own = codes[asked].copy()
-        own[len(division.known) :] = NOBODY
         self._labels = codes[division.strangers]
         self._rule = default_rule(len(np.unique(codes[division.train])))
         gallery = vectors[division.train].astype(np.float16)
-        compared = compare(vectors[asked], own, gallery, codes[division.train], rivals=_RIVALS)
+        compared = compare(
+            vectors[asked], codes[asked], gallery, codes[division.train], rivals=_RIVALS
+        )
         self._recall = recall_at_k(compared.outcomes, 1)
         self._searches = {
             name: Searches.of(compared.outcomes.nearest_mate, compared.rival_distances, rule)

@@ -180,7 +180,8 @@ def test_a_run_stopped_anywhere_leaves_the_same(
         with pytest.raises(StoppedError):
             train(many_photos, out, wishes, resume=number > 0, watcher=watcher)
         assert not out.exists()
-    (work_folder(out) / "encoder").mkdir()  # as a kill would leave it while it is written
+    # As a kill would leave it while it is written.
+    (work_folder(out) / "encoder" / KEPT).mkdir(parents=True)
     (work_folder(out) / "encoder" / WEIGHTS).write_bytes(b"half")
     trained = train(many_photos, out, wishes, resume=True)
     assert [one.name for one in tmp_path.iterdir()] == ["encoder"]

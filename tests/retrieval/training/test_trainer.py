@@ -269,6 +269,13 @@ def test_hard_batches_are_mined_anew_on_schedule(make: Callable[..., Trainer]) -
     recipe = replace(SMALL, loss="triplet", photos_per_label=2, batch=4, hard_every=2, epochs=7)
     make(recipe, kind=Told).run(tell=quiet)
     assert mined == [2, 4, 6]
+    # A run that goes on between keeps what was mined.
+    stopped = make(recipe, folder="stopped")
+    with pytest.raises(StoppedError):
+        stopped.run(tell=stop_at(3 * len(stopped._batches(0)) + 1))
+    mined.clear()
+    make(recipe, folder="stopped", kind=Told).run(tell=quiet)
+    assert mined == [4, 6]
 
 
 def test_each_step_is_told(make: Callable[..., Trainer]) -> None:
