@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from db.glance import Glance
 from db.records import (
@@ -72,6 +72,16 @@ class Reader:
         return dict(self._connection.scalar(select(GalleryRow.settings)) or {})
 
     @property
+    def change_count(self) -> int:
+        """How many vectors have come or gone, ever; what a generation lacks is the difference."""
+        return int(self._connection.scalar(select(GalleryRow.change_count)) or 0)
+
+    @property
+    def purged_seq(self) -> int:
+        """What went up to this sequence number may be told by `removed_since` no longer."""
+        return int(self._connection.scalar(select(GalleryRow.purged_seq)) or 0)
+
+    @property
     def glance(self) -> Glance:
         """The same snapshot, for the questions of a query."""
         return Glance(self._connection.connection.driver_connection)
@@ -80,9 +90,9 @@ class Reader:
 
     def count_items(self, label: str | None = None) -> int:
         """How many items there are, or how many show `label`."""
-        query = select(func.count()).select_from(ItemRow)
-        if label is not None:
-            query = query.where(ItemRow.label == label)
+        if label is None:
+            return int(self._connection.scalar(select(GalleryRow.item_count)) or 0)
+        query = select(func.count()).select_from(ItemRow).where(ItemRow.label == label)
         return int(self._connection.scalar(query) or 0)
 
     def label_counts(self) -> dict[str, int]:
@@ -189,14 +199,8 @@ class Reader:
         query = select(func.count()).select_from(VectorRow).where(*self._live())
         return int(self._connection.scalar(query) or 0)
 
-    def count_changes(self, since: int) -> int:
-        """How many vectors came or went after the sequence number `since`."""
-        changed = or_(VectorRow.added_seq > since, VectorRow.removed_seq > since)
-        query = select(func.count()).select_from(VectorRow).where(self._mine(), changed)
-        return int(self._connection.scalar(query) or 0)
-
     def removed_since(self, seq: int) -> list[int]:
-        """Return the ids of the vectors that went after `seq`."""
+        """Return the ids of the vectors that went after `seq`, at least `purged_seq`."""
         query = select(VectorRow.id).where(self._mine(), VectorRow.removed_seq > seq)
         return list(self._connection.scalars(query))
 
@@ -243,6 +247,7 @@ class Reader:
                 sha256=row.sha256,
                 seq=row.seq,
                 count=row.vector_count,
+                changes=row.change_count,
                 encoder_fingerprint=row.fingerprint,
                 created_at=row.created_at,
             )

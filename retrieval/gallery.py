@@ -24,6 +24,7 @@ from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_paths, sync_folder
 from retrieval.first_threshold import require_unlearnt, tune_first_threshold
 from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
+from retrieval.generations import STALE_SHARE
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.searching import Found
@@ -32,6 +33,9 @@ from retrieval.verifying.reranking import NAME as VERIFIER
 from retrieval.with_encoder import Opened
 
 DEFAULT_ENCODER = "efficientnet_lite0"
+
+# Fewer items than this bring no new index file, unless too much has gathered.
+_FEW, _OVERDUE_SHARE = 100, 0.3
 
 
 class Gallery(PairJudge):
@@ -181,7 +185,9 @@ class Gallery(PairJudge):
         if report.touched:
             spec = self._opened.artifact.spec
             tune_first_threshold(self._store, spec, only_if_stale=only_if_stale)
-        self._opened.searcher.write_generation()
+        # A large index takes longer to write than a few photos to add: a compaction sees to that.
+        few = report.touched < _FEW
+        self._write_generation(_OVERDUE_SHARE if few else STALE_SHARE)
         return report
 
     # Asking
