@@ -158,8 +158,11 @@ class Searcher:
             for row, place in enumerate(pending):
                 distances = hits.distances[row]
                 ids: list[int] = hits.ids[row].tolist()
-                # The k-th of the first few tells how far off a nearer one may be reported.
-                looked_at = ids[: k + _SPARE]
+                # Those told to be beyond the k-th by twice the error can't be nearer. Of the others
+                # a few at first: their k-th tells more exactly how far off a nearer one can be.
+                last = distances[min(k, depth, count) - 1] + 2 * hits.error if count else np.inf
+                first = min(int(distances.searchsorted(last, side="right")), k + _SPARE)
+                looked_at = ids[:first]
                 proven = True
                 if identities > 1:
                     near = identity_candidates(
@@ -174,9 +177,9 @@ class Searcher:
                 ranked = rank(queries[place], held.candidates(glance, looked_at))
                 reach = ranked[k - 1][0] + hits.error if len(ranked) >= k else np.inf
                 within = int(distances.searchsorted(reach, side="right"))
-                if within > k + _SPARE:
+                if within > first:
                     known = set(looked_at)
-                    others = [one for one in ids[k + _SPARE : within] if one not in known]
+                    others = [one for one in ids[first:within] if one not in known]
                     ranked = sorted(ranked + rank(queries[place], held.candidates(glance, others)))
                 if not proven or within == depth < count:
                     unproven.append(place)

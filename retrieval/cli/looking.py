@@ -80,6 +80,9 @@ def info(gallery_path: Path, as_json: bool) -> None:
             click.echo(f"           {line}")
         if found.outgrown:
             click.echo("           outgrown: the gallery's size has changed; run tune-threshold")
+    index = found.index
+    held = f"{index.kind}, {plural(index.items, 'item')}" if index.kind else "no file yet"
+    click.echo(f"index      {held}, {plural(index.changes, 'change')} since ({index.asked})")
     if found.verifier is not None:
         chosen = found.verifier.chosen
         click.echo(

@@ -79,6 +79,11 @@ device = click.option(
     show_default=True,
     help="Where the encoder runs; a GPU needs torch.",
 )
+index = click.option(
+    "--index",
+    type=click.Choice(["auto", "exact", "ivf"]),
+    help="The kind of index: exact, ivf (approximate), or auto, by size (docs/search.md). Kept.",
+)
 yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 
 
