@@ -80,7 +80,7 @@ def written(condition: Condition) -> str:
     'label!=Apple|"a|b"'
     """
     field, operator = condition.field, condition.operator
-    read = _CONDITION.fullmatch(f"{field}{operator}")
+    read = _CONDITION.match(f"{field}{operator}")
     if read is None or read["bare"] != field or read["operator"] != operator:
         field = _quoted(field)
     values = []

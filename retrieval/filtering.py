@@ -14,9 +14,9 @@ from retrieval.conditions import Conditions, require_fields
 from retrieval.identification import NearestItem
 from retrieval.ranking import nearest_items, nearest_of_each, rank
 
-# Vectors up to which reading them from the store takes less time than an index takes to leave the
-# others out: docs/filters.md has the measurement.
-SCANNED = 2000
+# Vectors up to which comparing all takes hardly longer than an index takes to leave the others out:
+# docs/filters.md has the measurement.
+SCANNED = 1000
 # Answers of the store kept: one of a million vectors takes 8 MB.
 _KEPT = 8
 

@@ -91,7 +91,7 @@ class Identification:
         score: What is compared with the threshold; smaller is surer.
         threshold: The threshold τ in force.
         p_value: A bound on the share of strangers that would score this low; `None` where there is
-            no calibration for this rule.
+            no calibration for this rule, or conditions leave it without meaning.
         note: Why there is no decision, or one to doubt, in a sentence for the user.
         items: The k nearest items, nearest first.
         where: The conditions, as they are written, that items had to meet to be compared with.
