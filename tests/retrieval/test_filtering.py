@@ -65,35 +65,41 @@ def store(tmp_path: Path) -> Iterator[Store]:
     made.close()
 
 
-def brute_force(store: Store, query: np.ndarray, where: Conditions) -> list[tuple[float, int]]:
+Ranking = list[tuple[float, int]]
+
+
+def brute_force(store: Store, queries: np.ndarray, where: Conditions) -> list[Ranking]:
+    """Order all items that meet the conditions by distance, for each query."""
     with store.read() as tx:
-        allowed = {item.id for item in tx.items(where=where)}
-        parts = list(tx.vectors())
-    data = np.concatenate([part.data for part in parts])
-    item_ids = np.concatenate([part.item_ids for part in parts]).tolist()
-    pairs = zip(exact_distances(query, data).tolist(), item_ids, strict=True)
-    return sorted(one for one in pairs if one[1] in allowed)
+        allowed = [item.id for item in tx.items(where=where)]
+        vectors = tx.vectors_of(allowed)
+    item_ids = vectors.item_ids.tolist()
+    return [
+        sorted(zip(exact_distances(query, vectors.data).tolist(), item_ids, strict=True))
+        for query in queries
+    ]
 
 
 def assert_exact(searcher: Searcher, store: Store, asked: str, n_queries: int = 3) -> None:
     where = conditions(asked)
     with store.read() as tx:
-        shown = {item.id: item.label or item.id for item in tx.items()}
+        shown = {item_id: label or item_id for item_id, label in tx.item_labels()}
     queries = unit(99, n_queries)
-    found = searcher.search(queries, 7, 4, where=where)
-    for query, items, identities in zip(queries, found.items, found.identities, strict=True):
-        right = brute_force(store, query, where)
-        assert found.among == len(right)
-        assert [(one.distance, one.id) for one in items] == right[:7]
-        first: dict[str | int, tuple[float, int]] = {}
-        for one in right:
-            first.setdefault(shown[one[1]], one)
-        nearest = [one for one in list(first.values())[:4] if one[0] <= 1]
-        assert [(one.distance, one.id) for one in identities][: len(nearest)] == nearest
+    expected = brute_force(store, queries, where)
+    for _ in range(2):  # anew, and by what is kept
+        found = searcher.search(queries, 7, 4, where=where)
+        assert found.among == len(expected[0])
+        for right, items, identities in zip(expected, found.items, found.identities, strict=True):
+            assert [(one.distance, one.id) for one in items] == right[:7]
+            first: dict[str | int, tuple[float, int]] = {}
+            for one in right:
+                first.setdefault(shown[one[1]], one)
+            nearest = [one for one in list(first.values())[:4] if one[0] <= 1]
+            assert [(one.distance, one.id) for one in identities][: len(nearest)] == nearest
 
 
 @WAYS
-@pytest.mark.parametrize("n_queries", [1, 12])
+@pytest.mark.parametrize("n_queries", [1, 9])
 @pytest.mark.parametrize(
     "asked", ["rank<3", "rank<30", "rank<300", "rank<3000", "shelf=1", "label=7", "label="]
 )
@@ -106,9 +112,7 @@ def test_what_is_found_is_what_brute_force_finds(
     scanned: int,
 ) -> None:
     monkeypatch.setattr(searching, "SCANNED", scanned)
-    searcher = Searcher(full, tmp_path / "index")
-    assert_exact(searcher, full, asked, n_queries)
-    assert_exact(searcher, full, asked, n_queries)  # what is kept by now
+    assert_exact(Searcher(full, tmp_path / "index"), full, asked, n_queries)
 
 
 @WAYS
@@ -116,12 +120,12 @@ def test_few_are_found_though_all_others_are_nearer(
     full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
     monkeypatch.setattr(searching, "SCANNED", scanned)
-    query = unit(99, 1)[0]
-    farthest = [item_id for _, item_id in brute_force(full, query, ())[-3:]]
+    query = unit(99, 1)
+    farthest = [item_id for _, item_id in brute_force(full, query, ())[0][-3:]]
     with full.read() as tx:
         ranks = [item.metadata["rank"] for item in tx.items(ids=farthest)]
     where = conditions(f"rank={'|'.join(ranks)}")
-    found = Searcher(full, tmp_path / "index").search(query[np.newaxis], 5, where=where)
+    found = Searcher(full, tmp_path / "index").search(query, 5, where=where)
     assert [one.id for one in found.items[0]] == farthest
 
 
@@ -182,7 +186,7 @@ def test_many_threads_may_ask(full: Store, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(lambda where: searcher.search(query, 3, where=where).items[0], asked)
         found = [[(one.distance, one.id) for one in answer] for answer in answers]
-    assert found == [brute_force(full, query[0], where)[:3] for where in asked]
+    assert found == [brute_force(full, query, where)[0][:3] for where in asked]
 
 
 # Galleries
