@@ -120,11 +120,9 @@ def _answer_by_rule(found: Found, row: int, asked: Question, query: str | None) 
     note = None
     if threshold is None and mine is not None:
         threshold = mine.value
-        if not promised:
-            note = FILTERED.format(rule=rule.name)
-        elif outgrown(mine, found.count):
+        if outgrown(mine, found.count):
             note = OUTGROWN.format(then=mine.details["items"], now=found.count)
-    return identify(
+    answered = identify(
         found.items[row],
         found.identities[row],
         threshold,
@@ -133,6 +131,9 @@ def _answer_by_rule(found: Found, row: int, asked: Question, query: str | None) 
         note=note,
         query=query,
     )
+    if answered.decision == "match" and asked.threshold is None and not promised:
+        return replace(answered, note=FILTERED.format(rule=rule.name))
+    return answered
 
 
 def answer_many(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeGuard
 
 from db import Condition, Reader
 from db.conditions import LABEL, OPERATORS, ORDERINGS, PATH, number
@@ -20,10 +21,12 @@ Conditions = tuple[Condition, ...]
 
 _OPERATORS = "|".join(sorted(OPERATORS, key=len, reverse=True))
 _QUOTED = r'"(?P<quoted>(?:[^"]|"")*)"'
+# Spaces after what is bare are stripped later: matched here, long runs of them would take for ever.
 _CONDITION = re.compile(
-    rf'\s*(?:{_QUOTED}|(?!{_OPERATORS})(?P<bare>[^"\s].*?))\s*(?P<operator>{_OPERATORS})', re.DOTALL
+    rf'\s*+(?:{_QUOTED}\s*|(?!{_OPERATORS})(?P<bare>[^"\s].*?))(?P<operator>{_OPERATORS})',
+    re.DOTALL,
 )
-_VALUE = re.compile(rf'\s*(?:{_QUOTED}|(?P<bare>(?!["=<>~])[^|]*?))\s*(?P<end>\||\Z)')
+_VALUE = re.compile(rf'\s*+(?:{_QUOTED}\s*|(?P<bare>(?!["=<>~])[^|]*))(?P<end>\||\Z)')
 # SQLite takes an expression no deeper than this.
 _MOST_VALUES = 900
 
@@ -81,12 +84,12 @@ def written(condition: Condition) -> str:
     """
     field, operator = condition.field, condition.operator
     read = _CONDITION.match(f"{field}{operator}")
-    if read is None or read["bare"] != field or read["operator"] != operator:
+    if not _is_bare(read, field) or read["operator"] != operator:
         field = _quoted(field)
-    values = []
-    for value in condition.values:
-        alone = _VALUE.fullmatch(value)
-        values.append(value if alone and alone["bare"] == value else _quoted(value))
+    values = [
+        value if _is_bare(_VALUE.fullmatch(value), value) else _quoted(value)
+        for value in condition.values
+    ]
     return f"{field}{operator}{'|'.join(values)}"
 
 
@@ -121,9 +124,13 @@ def _sound(condition: Condition) -> Condition:
     return condition
 
 
+def _is_bare(match: re.Match[str] | None, text: str) -> TypeGuard[re.Match[str]]:
+    return match is not None and match["bare"] is not None and _unquoted(match) == text
+
+
 def _unquoted(match: re.Match[str]) -> str:
     bare: str | None = match["bare"]
-    return match["quoted"].replace('""', '"') if bare is None else bare
+    return match["quoted"].replace('""', '"') if bare is None else bare.rstrip()
 
 
 def _quoted(text: str) -> str:

@@ -33,6 +33,7 @@ from retrieval.conditions import conditions, parse, written
         ('label="a|b"|c', "label", "=", ["a|b", "c"]),
         ('label=" a " | b', "label", "=", [" a ", "b"]),
         ('label="=a"', "label", "=", ["=a"]),
+        ('size="""S"" to ""M"""', "size", "=", ['"S" to "M"']),
         ('"price<"="a"', "price<", "=", ["a"]),
         ('"a""b" != c', 'a"b', "!=", ["c"]),
         ('""=a', "", "=", ["a"]),
@@ -80,6 +81,9 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("price=<3", "in double quotes"),
         ('label="a', "in double quotes"),
         ('label="a"b', "in double quotes"),
+        ('label= "a', "in double quotes"),
+        ("label= =a", "in double quotes"),
+        (' "label=a', "is no condition"),
         ("price<cheap", "compares numbers"),
         ("price<", "compares numbers"),
         ("price<1|2", "compares numbers"),
@@ -93,6 +97,13 @@ def test_mistakes_are_told_in_one_sentence(text: str, said: str) -> None:
     with pytest.raises(GalleryError, match=said) as caught:
         conditions([text])
     assert str(caught.value).count(". ") == 0
+
+
+def test_long_texts_are_read_in_no_time() -> None:
+    gap = " " * 200_000
+    assert parse(f"a{gap}b=c{gap}d").values == (f"c{gap}d",)
+    with pytest.raises(GalleryError, match="is no condition"):
+        parse(f"a{gap}b")
 
 
 def test_conditions_come_alone_together_or_not_at_all() -> None:

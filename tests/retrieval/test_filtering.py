@@ -253,8 +253,12 @@ def test_where_rivals_are_left_out_no_promise_is_made(
     answer = gallery.identify(photo, where="label=red")
     assert (answer.rule, answer.threshold, answer.p_value) == (rule, 1.0, None)
     assert answer.note == FILTERED.format(rule=rule)
+    tune(gallery, rule, value=0.0)
+    unknown = gallery.identify(photo, where="label=red")
+    assert (unknown.decision, unknown.note, unknown.p_value) == ("unknown", None, None)
     given = gallery.identify(photo, rule=rule, threshold=0.5, where="label=red")
     assert (given.note, given.p_value) == (None, None)
+    tune(gallery, rule, items=10)
     everyone = gallery.identify(photo, where="path~=*")
     assert everyone.note == OUTGROWN.format(then=10, now=15)
     assert everyone.p_value == gallery.identify(photo).p_value is not None
