@@ -25,6 +25,8 @@ from db import (
 )
 from indexes import VectorIndex
 from retrieval.belonging import require_encoder
+from retrieval.conditions import Conditions
+from retrieval.filtering import SCANNED, Allowed, Filters, scan
 from retrieval.generations import changes_since, open_newest, usable
 from retrieval.identification import NearestItem
 from retrieval.ranking import identity_candidates, nearest_items, nearest_of_each, rank
@@ -50,12 +52,14 @@ class Found:
             were asked for, but for those farther off than anything unrelated.
         count: How many items there are.
         threshold: The gallery's threshold.
+        among: How many items were searched among: those that meet the conditions, or all.
     """
 
     items: list[list[NearestItem]]
     identities: list[list[NearestItem]]
     count: int
     threshold: Threshold | None
+    among: int
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,16 @@ class Searcher:
         self._fingerprint = fingerprint
         self._held: _Held | None = None
         self._lock = Lock()
+        self._filters = Filters()
 
-    def search(self, queries: NDArray[np.float32], k: int, identities: int | None = 1) -> Found:
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        identities: int | None = 1,
+        *,
+        where: Conditions = (),
+    ) -> Found:
         """Find the k nearest items, and the nearest identities, of each query.
 
         The index's distances are off by no more than it says. So candidates are asked for until
@@ -124,15 +136,21 @@ class Searcher:
             k: At least 1.
             identities: At least 1; `None` takes as many as the rule of the gallery's threshold
                 looks at, at least 2.
+            where: Find only items that meet all of these conditions, as if there were no others.
+
+        Raises:
+            GalleryError: No item has a field that is asked for.
         """
         held = self._held
         if held is not None:
             with self._store.glance() as glance:
-                if glance.seq == held.seq:
-                    return self._search(glance, held, queries, k, identities)
+                allowed = self._filters.kept(held.seq, where) if where else None
+                if glance.seq == held.seq and (allowed is not None or not where):
+                    return self._search(glance, held, queries, k, identities, allowed)
         with self._store.read() as tx:
             held = self._up_to_date(tx)
-            return self._search(tx.glance, held, queries, k, identities)
+            allowed = self._filters.read(tx, where) if where else None
+            return self._search(tx.glance, held, queries, k, identities, allowed)
 
     def _search(
         self,
@@ -141,19 +159,25 @@ class Searcher:
         queries: NDArray[np.float32],
         k: int,
         identities: int | None,
+        allowed: Allowed | None,
     ) -> Found:
         if identities is None:
             rule = RULES[held.threshold.rule] if held.threshold else NEAREST
             identities = max(2, rule.identities)
+        allow = None if allowed is None else allowed.ids
+        if allowed is not None and len(allowed.ids) <= SCANNED:
+            every = held.candidates(glance, allowed.ids.tolist())
+            found = scan(queries, every, k, identities)
+            return Found(*found, len(held.index), held.threshold, allowed.items)
         answers: list[list[NearestItem]] = [[] for _ in queries]
         nearest: list[list[NearestItem]] = [[] for _ in queries]
         pending = list(range(len(queries)))
         depth = max(_DEPTH if identities == 1 else _DEPTH_OF_IDENTITIES, 2 * k)
         while pending:
             with self._lock:
-                count = len(held.index)
+                count = len(held.index) if allow is None else len(allow)
                 asked = queries if len(pending) == len(queries) else queries[pending]
-                hits = held.index.search(asked, max(min(depth, count), 1))
+                hits = held.index.search(asked, max(min(depth, count), 1), allow=allow)
             unproven = []
             for row, place in enumerate(pending):
                 distances = hits.distances[row]
@@ -187,7 +211,8 @@ class Searcher:
                 answers[place] = nearest_items(ranked[:k])
                 nearest[place] = nearest_items(nearest_of_each(ranked, identities))
             pending, depth = unproven, depth * _DEEPER
-        return Found(answers, nearest, len(held.index), held.threshold)
+        among = len(held.index) if allowed is None else allowed.items
+        return Found(answers, nearest, len(held.index), held.threshold, among)
 
     def close(self) -> None:
         """Give back the index."""
