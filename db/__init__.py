@@ -1,6 +1,7 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
 from db.errors import StoreError
+from db.filesystem import require_local
 from db.glance import Glance
 from db.reader import Reader
 from db.records import (
@@ -30,4 +31,5 @@ __all__ = [
     "StoredVectors",
     "Threshold",
     "Writer",
+    "require_local",
 ]

@@ -87,16 +87,12 @@ class Glances:
         Raises:
             StoreError: The database refused.
         """
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            pooled = self._engine.raw_connection()
-            connection = pooled.driver_connection
-            pooled.detach()  # it is ours now
+        connection = self._connection()
         try:
             connection.execute("BEGIN")
             try:
-                yield Glance(connection)
+                with connection.unchanged():
+                    yield Glance(connection)
             finally:
                 connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
@@ -106,6 +102,19 @@ class Glances:
             self._idle.append(connection)
             raise
         self._idle.append(connection)
+
+    def _connection(self) -> Any:
+        try:
+            connection = self._idle.pop()
+            if not connection.is_outdated:
+                return connection
+            connection.close()
+        except IndexError:
+            pass
+        pooled = self._engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()  # it is ours now
+        return connection
 
     def close(self) -> None:
         """Close what is idle."""

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, insert, text
 from db import migrate
 from db.engine import connect, transaction
 from db.errors import StoreError
+from db.filesystem import require_local
 from db.glance import Glance, Glances
 from db.reader import Reader
 from db.schema import EncoderRow, GalleryRow
@@ -32,8 +33,9 @@ class Store:
         """Create a store for the vectors of one encoder.
 
         Raises:
-            StoreError: The file exists already.
+            StoreError: The file exists already, or is to lie on a network file system.
         """
+        require_local(path.parent)
         if path.exists():
             raise StoreError(f"{path} exists already: open it, or choose another place.")
         engine = connect(path, create=True)
@@ -55,10 +57,12 @@ class Store:
         """Open an existing store; an older schema is migrated first.
 
         Raises:
-            StoreError: There is none, it is damaged, or a newer lookalike made it.
+            StoreError: There is none, it is damaged, a newer lookalike made it, or it lies on a
+                network file system.
         """
         if not path.is_file():
             raise StoreError(f"There is no store at {path}: create a gallery first.")
+        require_local(path.parent)
         engine = connect(path)
         try:
             state = migrate.state(engine)

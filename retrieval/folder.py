@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from db import Store, Threshold
+from db import Store, Threshold, require_local
 from retrieval.calibration import outgrown
 from retrieval.encoder_folders import ENCODER, load_artifact
 from retrieval.encoders import Artifact, open_encoder
@@ -87,10 +89,12 @@ def create_folder(
     Raises:
         GalleryError: Something is in the way.
         EncoderError: The encoder can't be had, or can't compute as asked.
+        StoreError: The place is on a network file system.
     """
     from retrieval.encoders.factory import make_artifact
     from retrieval.encoders.quantising import quantise
 
+    require_local(folder)  # before an encoder is made for nothing
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
     try:
@@ -191,5 +195,15 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
             verifier=None if verifier is None else verifier.trained,
             verifier_problem=problem,
             seq=tx.seq,
-            size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+            size=_size(folder),
         )
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        # What others are changing may be gone by now.
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            size += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return size
