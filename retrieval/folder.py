@@ -7,8 +7,8 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,36 +99,48 @@ def create_folder(
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        with _being_made(folder) as new:
+            artifact = make_artifact(encoder, new / ENCODER, weights=weights)
+            if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
+                artifact = quantise(artifact, photos)
+            travelling_threshold(artifact.spec)
+            open_encoder(artifact, precision=precision, device=device).close()
+            Store.create(
+                new / STORE,
+                fingerprint=artifact.spec.fingerprint,
+                encoder_name=artifact.spec.name,
+                dim=artifact.spec.dim,
+                settings={"precision": precision},
+            ).close()
+            (new / INDEX).mkdir()
+            _put_in_place(new, folder)
     except OSError as error:
         raise GalleryError(
-            f"{folder} can't be made ({error.strerror}): choose another place."
+            f"{folder} can't be made ({error.strerror or error}): choose another place, or make "
+            "room there."
         ) from error
+
+
+@contextmanager
+def _being_made(folder: Path) -> Iterator[Path]:
+    """Lend a place beside a folder where it can be made, and clear what crashes left there."""
     prefix = f".{folder.name}.being-made-"
     for left in folder.parent.glob(f"{glob.escape(prefix)}*"):
-        if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its maker has just put it in place
+            if left.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as made:
-        new = Path(made) / "gallery"
-        artifact = make_artifact(encoder, new / ENCODER, weights=weights)
-        if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
-            artifact = quantise(artifact, photos)
-        travelling_threshold(artifact.spec)
-        open_encoder(artifact, precision=precision, device=device).close()
-        Store.create(
-            new / STORE,
-            fingerprint=artifact.spec.fingerprint,
-            encoder_name=artifact.spec.name,
-            dim=artifact.spec.dim,
-            settings={"precision": precision},
-        ).close()
-        (new / INDEX).mkdir()
-        try:
-            new.replace(folder)
-        except OSError as error:
-            raise GalleryError(
-                f"{folder} can't be put in its place ({error.strerror}): if another process has "
-                "just made it, open it."
-            ) from error
+        yield Path(made) / "gallery"
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    try:
+        new.replace(folder)
+    except OSError as error:
+        raise GalleryError(
+            f"{folder} can't be put in its place ({error.strerror}): if another process has "
+            "just made it, open it."
+        ) from error
 
 
 def open_folder(folder: Path) -> tuple[Store, Artifact]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def gallery(gallery_path: Path) -> Iterator[Gallery]:
     """An open gallery built from `photos`."""
     with Gallery.open(gallery_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def without_privileges() -> list[str]:
+    """How a command line begins so that permissions hold for it, as they don't for root."""
+    if os.geteuid() != 0:
+        return []
+    # prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE) takes effect with the next program.
+    give_up = "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0; "
+    return [sys.executable, "-c", give_up + "os.execv(sys.argv[1], sys.argv[1:])"]
 
 
 @pytest.fixture(scope="session")

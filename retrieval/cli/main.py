@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import click
@@ -18,6 +19,9 @@ from retrieval.cli.training import train
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
 from retrieval.cli.verifying import train_verifier, verify
+
+# What a disk says that takes nothing more, whatever was to be written to it.
+_CANT_BE_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 class _Mistake(click.ClickException):
@@ -41,6 +45,12 @@ class _Group(click.Group):
 
             if isinstance(error, (LookalikeError, StoreError)):
                 raise _Mistake(str(error)) from error
+            if isinstance(error, OSError) and error.errno in _CANT_BE_WRITTEN:
+                where = error.filename2 or error.filename or "A file"
+                raise _Mistake(
+                    f"{where} can't be written ({error.strerror}): make room, or choose another "
+                    "place; what was stored before is kept."
+                ) from error
             raise
 
 
