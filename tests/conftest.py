@@ -119,9 +119,14 @@ def without_privileges() -> list[str]:
     """How a command line begins so that permissions hold for it, as they don't for root."""
     if os.geteuid() != 0:
         return []
-    # prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE) takes effect with the next program.
-    give_up = "import ctypes, os, sys; assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0; "
-    return [sys.executable, "-c", give_up + "os.execv(sys.argv[1], sys.argv[1:])"]
+    # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH counts from the next program on.
+    script = """
+import ctypes, os, sys
+for capability in (1, 2):
+    assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    return [sys.executable, "-c", script]
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,11 @@ from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
 from retrieval.cli.verifying import train_verifier, verify
 
-# What a disk says that takes nothing more, whatever was to be written to it.
-_CANT_BE_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+# What a disk says that a user can mend, whatever was wanted of it.
+_DISK_REFUSES = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
 
 
 class _Mistake(click.ClickException):
@@ -45,11 +48,11 @@ class _Group(click.Group):
 
             if isinstance(error, (LookalikeError, StoreError)):
                 raise _Mistake(str(error)) from error
-            if isinstance(error, OSError) and error.errno in _CANT_BE_WRITTEN:
+            if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
                 where = error.filename2 or error.filename or "A file"
                 raise _Mistake(
-                    f"{where} can't be written ({error.strerror}): make room, or choose another "
-                    "place; what was stored before is kept."
+                    f"{where} can't be used as asked ({error.strerror}): see to its permissions "
+                    "and to room on its disk; what was stored before is kept."
                 ) from error
             raise
 
