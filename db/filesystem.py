@@ -89,13 +89,13 @@ def mount_of(path: PurePosixPath, mounts: str) -> Mount | None:
     return found
 
 
-def require_local(folder: Path) -> None:
-    """Make sure that a store may lie in a folder.
+def require_local(path: Path) -> None:
+    """Make sure that a store may lie at a place.
 
-    Only Linux says what a folder lies on; elsewhere every folder passes.
+    Only Linux says what a place is on; elsewhere every one passes.
 
     Args:
-        folder: Need not exist yet.
+        path: Need not exist yet.
 
     Raises:
         StoreError: It is on a network file system, and `LOOKALIKE_TRUST_FILE_SYSTEM` is not set.
@@ -106,10 +106,10 @@ def require_local(folder: Path) -> None:
         mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return
-    mount = mount_of(PurePosixPath(folder.resolve()), mounts)
+    mount = mount_of(PurePosixPath(path.resolve()), mounts)
     if mount is not None and mount.is_shared:
         raise StoreError(
-            f"{folder} is on a network file system ({mount.kind} at {mount.place}), where SQLite's "
+            f"{path} is on a network file system ({mount.kind} at {mount.place}), where SQLite's "
             f"locks can't be trusted: choose a local disk, or set {TRUST}=1 if no other machine "
             "ever opens what lies there."
         )

@@ -106,11 +106,14 @@ class Glances:
     def _connection(self) -> Any:
         try:
             connection = self._idle.pop()
-            if not connection.is_outdated:
-                return connection
-            connection.close()
         except IndexError:
-            pass
+            return self._new_connection()
+        if connection.is_outdated:
+            connection.close()
+            return self._new_connection()
+        return connection
+
+    def _new_connection(self) -> Any:
         pooled = self._engine.raw_connection()
         connection = pooled.driver_connection
         pooled.detach()  # it is ours now

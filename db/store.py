@@ -35,7 +35,7 @@ class Store:
         Raises:
             StoreError: The file exists already, or is to lie on a network file system.
         """
-        require_local(path.parent)
+        require_local(path)
         if path.exists():
             raise StoreError(f"{path} exists already: open it, or choose another place.")
         engine = connect(path, create=True)
@@ -62,7 +62,7 @@ class Store:
         """
         if not path.is_file():
             raise StoreError(f"There is no store at {path}: create a gallery first.")
-        require_local(path.parent)
+        require_local(path)
         engine = connect(path)
         try:
             state = migrate.state(engine)

@@ -148,7 +148,7 @@ def open_folder(folder: Path) -> tuple[Store, Artifact]:
 
     Raises:
         GalleryError: There is no gallery, or its parts don't belong together.
-        StoreError: Its store is damaged or newer than this lookalike.
+        StoreError: Its store is damaged, newer than this lookalike, or on a network file system.
         EncoderError: Its encoder is missing or damaged.
     """
     if not (folder / STORE).is_file():

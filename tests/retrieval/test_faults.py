@@ -301,35 +301,20 @@ def test_a_quota_that_ends_halfway(limit: int, path: Path, made: Path) -> None:
     assert_nothing_lost(path, before, made)
 
 
-@pytest.mark.skipif("not can_mount()", reason="a disk of its own takes rights to mount it")
-@pytest.mark.parametrize("room", [0, 40, 180, 220])
-def test_a_disk_that_fills_up_halfway(room: int, path: Path, disk: Path, made: Path) -> None:
-    gallery = Path(shutil.copytree(path, disk / "gallery"))
-    before = stored(gallery)
-    filler = disk / "filler"
-    filler.write_bytes(bytes(shutil.disk_usage(disk).free - room * 1024))
-    done = lookalike("add", made / "more", "-g", gallery, prelude=INDEXED)
-    assert done.returncode == 2 or len(stored(gallery)) == 48
-    asked = lookalike("query", made / "photos/red/0.png", "-g", gallery)
-    if asked.returncode == 0:
-        assert "red" in asked.stdout
-    else:
-        assert str(gallery / "gallery.db") in asked.stderr
-    filler.unlink()
-    assert_nothing_lost(gallery, before, made)
-
-
 @pytest.mark.parametrize("limit", [2_000, 300_000])
+@pytest.mark.parametrize("encoder", ["copied", "made"])
 def test_a_gallery_that_there_is_no_room_for(
-    limit: int, made: Path, tiny_encoder: Path, tmp_path: Path
+    limit: int, encoder: str, made: Path, tiny_encoder: Path, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
-    command = ("build-index", made / "photos", "-g", tmp_path / "new", "--encoder", tiny_encoder)
-    done = lookalike(*command, prelude=limited)
+    new = tmp_path / "new"
+    network = ("--encoder", "timm:test_efficientnet", "--weights", tiny_checkpoint)
+    chosen = network if encoder == "made" else ("--encoder", tiny_encoder)
+    done = lookalike("build-index", made / "photos", "-g", new, *chosen, prelude=limited)
     assert done.returncode == 2
-    assert str(tmp_path / "new") in done.stderr
+    assert f"{tmp_path}/" in done.stderr
     assert list(tmp_path.iterdir()) == []
-    assert lookalike(*command).returncode == 0
+    assert lookalike("build-index", made / "photos", "-g", new, *chosen).returncode == 0
 
 
 def test_an_index_file_that_there_is_no_room_for(path: Path, made: Path) -> None:
@@ -357,6 +342,39 @@ def test_an_index_file_that_there_is_no_room_for(path: Path, made: Path) -> None
     with Gallery.open(path) as gallery:
         assert gallery.check().problems == ()
         assert_right(gallery)
+
+
+# Where no disk can be mounted, a quota has to do.
+if can_mount():
+
+    @pytest.mark.parametrize("room", [0, 40, 180, 220])
+    def test_a_disk_that_fills_up_halfway(room: int, path: Path, disk: Path, made: Path) -> None:
+        gallery = Path(shutil.copytree(path, disk / "gallery"))
+        before = stored(gallery)
+        filler = disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(disk).free - room * 1024))
+        done = lookalike("add", made / "more", "-g", gallery, prelude=INDEXED)
+        assert done.returncode == 2 or len(stored(gallery)) == 48
+        asked = lookalike("query", made / "photos/red/0.png", "-g", gallery)
+        if asked.returncode == 0:
+            assert "red" in asked.stdout
+        else:
+            assert str(gallery / "gallery.db") in asked.stderr
+        filler.unlink()
+        assert_nothing_lost(gallery, before, made)
+
+    def test_a_network_that_there_is_no_room_for(
+        disk: Path, made: Path, tiny_checkpoint: Path
+    ) -> None:
+        # Enough for the weights, and for half of what is made of them.
+        (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 600 * 1024))
+        done = lookalike(
+            *("build-index", made / "photos", "-g", disk / "new"),
+            *("--encoder", "timm:test_efficientnet", "--weights", tiny_checkpoint),
+        )
+        assert done.returncode == 2
+        assert "float32.xml can't be written: see whether its disk is full" in done.stderr
+        assert [one.name for one in disk.iterdir()] == ["filler"]
 
 
 # A folder that can't be written to
