@@ -1,5 +1,6 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
+from db.conditions import Condition
 from db.errors import StoreError
 from db.filesystem import require_local
 from db.glance import Glance
@@ -19,6 +20,7 @@ from db.writer import Writer
 
 __all__ = [
     "Candidate",
+    "Condition",
     "Failure",
     "Generation",
     "Glance",

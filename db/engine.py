@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DisconnectionError
 
+from db.conditions import NUMBER, number
 from db.connection import StoreConnection, log_of
 from db.errors import StoreError
 
@@ -46,6 +47,7 @@ def connect(path: Path, *, create: bool = False) -> Engine:
             pragmas = [f"page_size = {PAGE_SIZE}", "journal_mode = WAL", *pragmas]
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function(NUMBER, 1, number, deterministic=True)
 
     @event.listens_for(engine, "checkout")
     def _renew(connection: Any, _record: Any, _proxy: Any) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select, true
 
+from db.conditions import Condition, clause
 from db.glance import Glance
 from db.records import (
     Failure,
@@ -72,6 +74,16 @@ class Reader:
         return dict(self._connection.scalar(select(GalleryRow.settings)) or {})
 
     @property
+    def change_count(self) -> int:
+        """How many vectors have come or gone, ever; what a generation lacks is the difference."""
+        return int(self._connection.scalar(select(GalleryRow.change_count)) or 0)
+
+    @property
+    def purged_seq(self) -> int:
+        """What went up to this sequence number may be told by `removed_since` no longer."""
+        return int(self._connection.scalar(select(GalleryRow.purged_seq)) or 0)
+
+    @property
     def glance(self) -> Glance:
         """The same snapshot, for the questions of a query."""
         return Glance(self._connection.connection.driver_connection)
@@ -80,16 +92,16 @@ class Reader:
 
     def count_items(self, label: str | None = None) -> int:
         """How many items there are, or how many show `label`."""
-        query = select(func.count()).select_from(ItemRow)
-        if label is not None:
-            query = query.where(ItemRow.label == label)
+        if label is None:
+            return int(self._connection.scalar(select(GalleryRow.item_count)) or 0)
+        query = select(func.count()).select_from(ItemRow).where(ItemRow.label == label)
         return int(self._connection.scalar(query) or 0)
 
-    def label_counts(self) -> dict[str, int]:
-        """How many items each label has, by label in alphabetical order."""
+    def label_counts(self, where: Sequence[Condition] = ()) -> dict[str, int]:
+        """How many items that meet the conditions each label has, in alphabetical order."""
         query = (
             select(ItemRow.label, func.count())
-            .where(ItemRow.label.is_not(None))
+            .where(ItemRow.label.is_not(None), *map(clause, where))
             .group_by(ItemRow.label)
             .order_by(ItemRow.label)
         )
@@ -102,6 +114,7 @@ class Reader:
         paths: Sequence[str] | None = None,
         label: str | None = None,
         content_hash: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> Iterator[Item]:
         """Yield the items that meet every condition given, in order of id.
 
@@ -110,8 +123,9 @@ class Reader:
             paths: Only those read from here; not together with `ids`.
             label: Only those that show it.
             content_hash: Only those with exactly these bytes.
+            where: Only those that meet all of these conditions.
         """
-        query = select(ItemRow).order_by(ItemRow.id)
+        query = select(ItemRow).where(*map(clause, where)).order_by(ItemRow.id)
         if label is not None:
             query = query.where(ItemRow.label == label)
         if content_hash is not None:
@@ -125,6 +139,12 @@ class Reader:
         for chunk in chunks:
             rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
             yield from map(_item, rows)
+
+    def metadata_fields(self) -> list[str]:
+        """Return the keys that the metadata of any item have, in alphabetical order."""
+        entry = func.json_each(ItemRow.meta).table_valued("key")
+        query = select(entry.c.key).select_from(ItemRow).join(entry, true()).distinct()
+        return sorted(self._connection.scalars(query))
 
     def item_labels(self) -> Iterator[tuple[int, str | None]]:
         """Yield the id and the label of every item, at a fraction of the cost of `items`."""
@@ -184,19 +204,33 @@ class Reader:
             rows += self._connection.execute(query)
         return self._stored(sorted(rows))
 
+    def vectors_meeting(
+        self, where: Sequence[Condition]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the vectors of the items that meet all conditions, whatever their encoder.
+
+        Those of other encoders and those an item had before are among them: only an index, which
+        lacks them, tells them apart, as the store would have to read every vector.
+
+        Returns:
+            Vector ids and, for each, the id of its item: int64, shape `(n,)` each.
+        """
+        query = (
+            select(VectorRow.id, VectorRow.item_id)
+            .join(ItemRow, ItemRow.id == VectorRow.item_id)
+            .where(*map(clause, where))
+        )
+        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH})
+        pairs = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0].copy(), pairs[:, 1].copy()
+
     def count_vectors(self) -> int:
         """How many live vectors there are."""
         query = select(func.count()).select_from(VectorRow).where(*self._live())
         return int(self._connection.scalar(query) or 0)
 
-    def count_changes(self, since: int) -> int:
-        """How many vectors came or went after the sequence number `since`."""
-        changed = or_(VectorRow.added_seq > since, VectorRow.removed_seq > since)
-        query = select(func.count()).select_from(VectorRow).where(self._mine(), changed)
-        return int(self._connection.scalar(query) or 0)
-
     def removed_since(self, seq: int) -> list[int]:
-        """Return the ids of the vectors that went after `seq`."""
+        """Return the ids of the vectors that went after `seq`, at least `purged_seq`."""
         query = select(VectorRow.id).where(self._mine(), VectorRow.removed_seq > seq)
         return list(self._connection.scalars(query))
 
@@ -243,6 +277,7 @@ class Reader:
                 sha256=row.sha256,
                 seq=row.seq,
                 count=row.vector_count,
+                changes=row.change_count,
                 encoder_fingerprint=row.fingerprint,
                 created_at=row.created_at,
             )

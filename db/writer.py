@@ -58,6 +58,7 @@ class Writer(Reader):
         query = insert(ItemRow).returning(ItemRow.id, sort_by_parameter_order=True)
         values = [_columns(item) | {"added_at": added_at} for item in items]
         ids = list(self._connection.scalars(query, values))
+        self._count(items=len(ids))
         self.add_vectors(ids, vectors, self.encoder)
         self.forget_failures([item.path for item in items])
         return ids
@@ -82,6 +83,7 @@ class Writer(Reader):
             removed += self._connection.execute(
                 delete(ItemRow).where(ItemRow.id.in_(chunk))
             ).rowcount
+        self._count(items=-removed)
         return removed
 
     def relabel_items(self, ids: Sequence[int], label: str | None) -> int:
@@ -131,6 +133,7 @@ class Writer(Reader):
             for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
         ]
         self._connection.execute(insert(VectorRow), values)
+        self._count(changes=len(values))
 
     def drop_unfinished_vectors(self, *, but: StoredEncoder | None = None) -> None:
         """Delete the vectors of encoders the gallery does not belong to, except one encoder's."""
@@ -153,9 +156,10 @@ class Writer(Reader):
             raise StoreError(
                 f"Not every item has a vector of {encoder.name}: run reembed to make them."
             )
-        self._connection.execute(
+        gone = self._connection.execute(
             update(VectorRow).where(*self._live()).values(removed_seq=self.seq)
         )
+        self._count(changes=gone.rowcount)
         self._connection.execute(delete(ThresholdRow).where(ThresholdRow.encoder_id == encoder.id))
         self._connection.execute(update(GalleryRow).values(encoder_id=encoder.id))
         self.encoder = encoder
@@ -206,9 +210,9 @@ class Writer(Reader):
         )
 
     def add_generation(
-        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int
+        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int, changes: int
     ) -> None:
-        """Record an index file that is already whole and flushed on disk."""
+        """Record an index file that is already whole and flushed on disk; see `Generation`."""
         self._connection.execute(
             insert(GenerationRow).values(
                 encoder_id=self.encoder.id,
@@ -217,6 +221,7 @@ class Writer(Reader):
                 sha256=sha256,
                 seq=seq,
                 vector_count=count,
+                change_count=changes,
                 created_at=now(),
             )
         )
@@ -225,12 +230,34 @@ class Writer(Reader):
         """Forget an index file."""
         self._connection.execute(delete(GenerationRow).where(GenerationRow.id == generation_id))
 
+    def purge_vectors(self, *, up_to: int) -> int:
+        """Delete the vectors that went up to a sequence number; return how many.
+
+        Who follows the change log from before has to begin anew: see `Reader.purged_seq`.
+        """
+        purged = self._connection.execute(
+            delete(VectorRow).where(VectorRow.removed_seq <= up_to)
+        ).rowcount
+        if purged:
+            self._connection.execute(update(GalleryRow).values(purged_seq=up_to))
+        return purged
+
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:
-        self._connection.execute(
+        gone = self._connection.execute(
             update(VectorRow)
             .where(VectorRow.item_id.in_(item_ids), VectorRow.removed_seq.is_(None))
             .values(removed_seq=self.seq)
         )
+        self._count(changes=gone.rowcount)
+
+    def _count(self, *, items: int = 0, changes: int = 0) -> None:
+        if items or changes:
+            self._connection.execute(
+                update(GalleryRow).values(
+                    item_count=GalleryRow.item_count + items,
+                    change_count=GalleryRow.change_count + changes,
+                )
+            )
 
 
 def _columns(item: NewItem) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from db import Failure, Item, Store
 from retrieval.auditing import Audit, audit
 from retrieval.building import Progress
+from retrieval.conditions import Where, conditions, require_fields
 from retrieval.errors import GalleryError
 from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.pairing import DrawnPairs, make_pairs_of_items
@@ -28,9 +29,10 @@ class Contents:
         ids: Sequence[int] | None = None,
         label: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        where: Where = None,
     ) -> list[int]:
-        """Return the ids of the items that meet every condition given."""
-        return [item.id for item in self.items(ids=ids, label=label, path=path)]
+        """Return the ids of the items that meet every condition given; see `items`."""
+        return [item.id for item in self.items(ids=ids, label=label, path=path, where=where)]
 
     def items(
         self,
@@ -38,18 +40,39 @@ class Contents:
         ids: Sequence[int] | None = None,
         label: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        where: Where = None,
     ) -> list[Item]:
-        """Return the items that meet every condition given, in order of id."""
+        """Return the items that meet every condition given, in order of id.
+
+        Args:
+            ids: Only these.
+            label: Only those that show it.
+            path: Only the one read from there.
+            where: Only those that meet all of these conditions, e.g. `["brand=Acme", "price<3"]`;
+                docs/filters.md explains how they are written.
+
+        Raises:
+            GalleryError: A condition is written wrongly, or of a field that no item has.
+        """
+        asked = conditions(where)
         with self._store.read() as tx:
             if path is None:
-                return list(tx.items(ids=ids, label=label))
-            found = tx.items(paths=[str(absolute(Path(path)))], label=label)
-            return [item for item in found if ids is None or item.id in ids]
+                found = list(tx.items(ids=ids, label=label, where=asked))
+            else:
+                there = tx.items(paths=[str(absolute(Path(path)))], label=label, where=asked)
+                found = [item for item in there if ids is None or item.id in ids]
+            if not found:
+                require_fields(tx, asked)
+            return found
 
-    def labels(self) -> dict[str, int]:
-        """Return how many items each label has, by label."""
+    def labels(self, *, where: Where = None) -> dict[str, int]:
+        """Return how many items each label has, by label, of those that meet the conditions."""
+        asked = conditions(where)
         with self._store.read() as tx:
-            return tx.label_counts()
+            found = tx.label_counts(asked)
+            if not found:
+                require_fields(tx, asked)
+            return found
 
     def failures(self) -> list[Failure]:
         """Return the files that could not become items, with the reason."""

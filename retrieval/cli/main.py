@@ -10,6 +10,7 @@ import click
 from retrieval.cli.asking import query
 from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.compacting import compact
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
@@ -89,6 +90,7 @@ for command in (
     verify,
     compare,
     reembed,
+    compact,
     demo,
 ):
     main.add_command(command)
