@@ -35,7 +35,7 @@ from db import Store
 from retrieval import Gallery
 from retrieval.folder import STORE
 
-ROLES: dict[str, Callable[[Path, Path, str, int], None]] = {
+ROLES: dict[str, Callable[..., None]] = {
     **{f"writer-{number}": stress_workers.write for number in range(2)},
     **{f"reader-{number}": stress_workers.read for number in range(4)},
     "compactor": stress_workers.keep_compact,
@@ -54,8 +54,8 @@ def events(log: Path) -> list[dict[str, Any]]:
 class Crew:
     """The processes; each that is killed is followed by another of its name."""
 
-    def __init__(self, gallery: Path, logs: Path) -> None:
-        self._gallery, self._logs = gallery, logs
+    def __init__(self, gallery: Path, logs: Path, threads: int) -> None:
+        self._gallery, self._logs, self._threads = gallery, logs, threads
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["stress_workers", "faiss"])
         self._alive: dict[str, Any] = {}
@@ -91,7 +91,10 @@ class Crew:
 
     def _start(self, name: str) -> None:
         arguments = (self._gallery, self.log(name), name, self._lives[name])
-        process = self._context.Process(target=ROLES[name], args=arguments, daemon=True)
+        options = {"threads": self._threads} if name.startswith("reader") else {}
+        process = self._context.Process(
+            target=ROLES[name], args=arguments, kwargs=options, daemon=True
+        )
         process.start()
         self._alive[name] = process
 
@@ -110,14 +113,14 @@ class Crew:
         # SQLite may find a whole commit in its log that nobody has seen yet.
         with closing(Store.open(self._gallery / STORE)) as store, store.write() as tx:
             paths = [path for path, _ in change.added.values()]
+            found = {item.path for item in tx.items(paths=paths)}
             ids = [*change.removed, *change.relabelled]
-            there = {item.id: item.label for item in (*tx.items(paths=paths), *tx.items(ids=ids))}
+            labels = {item.id: item.label for item in tx.items(ids=ids)}
         before = {int(one): label for one, label in told[-1].get("before", {}).items()}
-        happened = {one in there for one in change.added} | {
-            one not in there for one in change.removed
-        }
+        happened = {path in found for path in paths}
+        happened |= {one not in labels for one in change.removed}
         happened |= {
-            there[one] == label for one, label in change.relabelled.items() if label != before[one]
+            labels[one] == label for one, label in change.relabelled.items() if label != before[one]
         }
         if len(happened) > 1:
             raise StressError(f"half of a write is there: {told[-1]}")
@@ -177,13 +180,13 @@ def compare_with_store(gallery: Path, model: Model) -> None:
             raise StressError(f"check: {report.problems}")
 
 
-def stress(folder: Path, seconds: float, seed: int) -> dict[str, int]:
+def stress(folder: Path, seconds: float, seed: int, threads: int) -> dict[str, int]:
     """Run the whole; return what was done."""
     choose = random.Random(seed)
     gallery, logs = folder / "gallery", folder / "logs"
     logs.mkdir()
     Gallery.create(gallery, encoder="siamese", precision="float32").close()
-    crew = Crew(gallery, logs)
+    crew = Crew(gallery, logs, threads)
     crew.wait_until_all_work()
     kills, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
@@ -199,14 +202,15 @@ def stress(folder: Path, seconds: float, seed: int) -> dict[str, int]:
     if wrong:
         raise StressError(f"{len(wrong)} of {len(told)} answers are wrong, such as {wrong[0]}")
     compare_with_store(gallery, model)
-    written = [one for log in logs.glob("compactor.*") for one in events(log) if one["written"]]
+    compactions = [one for log in logs.glob("compactor.*") for one in events(log)]
     return {
         "kills": kills,
         "changes": len(changes),
         "unacknowledged": len(crew.unacknowledged),
         "answers": len(told),
         "of_several_moments": sum(one.first < one.last for one in told),
-        "generations": len(written),
+        "generations": sum(one["written"] for one in compactions),
+        "purged": sum(one["purged"] for one in compactions),
         "items": len(model.items),
     }
 
@@ -215,12 +219,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="of each reader, sharing an index")
     parser.add_argument("--folder", type=Path, help="where to work; kept, unlike a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lookalike-stress-") as temporary:
         folder = arguments.folder or Path(temporary)
         try:
-            done = stress(folder, arguments.seconds, arguments.seed)
+            done = stress(folder, arguments.seconds, arguments.seed, arguments.threads)
         except StressError as error:
             sys.exit(f"{error}.")
     sys.stdout.write(json.dumps(done) + "\n")

@@ -22,7 +22,7 @@ Nearest = list[tuple[int, str | None, float]]  # id, label, distance
 
 @dataclass(frozen=True)
 class Change:
-    """What one write did: items that came, went, or got another label, by id."""
+    """What one write did: items that came or got another image, went, or got another label."""
 
     seq: int
     added: dict[int, Shown]

@@ -9,38 +9,34 @@ from __future__ import annotations
 import json
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
+import numpy as np
 from stress_model import IDENTITIES, K, queries, vectors_of
 
 from db import NewItem, Store, Writer
-from retrieval import Gallery, searching
+from retrieval import Gallery, generations
 from retrieval.folder import INDEX, STORE
 from retrieval.identification import NearestItem
 from retrieval.searching import Searcher
 
 # So many items of one writer at most.
 _MANY = 400
-# Every so many answers, a reader opens the index anew.
-_REOPENED = 50
-
-
-def compact(gallery: Gallery) -> bool:
-    """Bring the index up to date; the one line to change when there is another way."""
-    return gallery._opened.searcher.write_generation()
-
-
-def force_generations() -> None:
-    """Let index files be due, and dropped ones be deleted, a hundred times more often."""
-    for name, value in (("_STALE_COUNT", 20), ("_STALE_SHARE", 0.0), ("_ORPHAN_SECONDS", 2)):
-        assert hasattr(searching, name), f"retrieval.searching has no {name} any more"
-        setattr(searching, name, value)
+# After so many answers of each of its threads, a reader opens the index anew.
+_REOPENED = 40
+_SAYING = Lock()
 
 
 def say(log: IO[str], **event: object) -> None:
-    log.write(json.dumps(event) + "\n")
-    log.flush()
+    line = json.dumps(event) + "\n"
+    with _SAYING:
+        log.write(line)
+        log.flush()
 
 
 def write(folder: Path, log_path: Path, name: str, life: int) -> None:
@@ -59,7 +55,15 @@ def write(folder: Path, log_path: Path, name: str, life: int) -> None:
                     paths = [f"/{name}/{life}/{made + number}" for number in range(many)]
                     made += many
                     mine |= _add(log, tx, {path: _label(choose) for path in paths})
-                elif wish < 0.75:
+                elif wish < 0.6:
+                    item_id, label = choose.choice(sorted(mine)), _label(choose)
+                    path = f"/{name}/{life}/{made}"
+                    made += 1
+                    say(log, seq=tx.seq, added={item_id: (path, label)})
+                    (vector,) = vectors_of([path], tx.encoder.dim)
+                    tx.replace_image(item_id, _item(path, label), vector)
+                    mine[item_id] = label
+                elif wish < 0.8:
                     ids = choose.sample(sorted(mine), many)
                     say(log, seq=tx.seq, removed=ids)
                     assert tx.remove_items(ids) == many
@@ -80,44 +84,56 @@ def _label(choose: random.Random) -> str | None:
 
 
 def _add(log: IO[str], tx: Writer, labels: dict[str, str | None]) -> dict[int, str | None]:
-    items = [
-        NewItem(
-            path=path, label=label, content_hash=path, width=1, height=1, file_size=1, mtime_ns=1
-        )
-        for path, label in labels.items()
-    ]
+    items = [_item(path, label) for path, label in labels.items()]
     ids = tx.add_items(items, vectors_of(labels, tx.encoder.dim))
     say(log, seq=tx.seq, added=dict(zip(ids, labels.items(), strict=True)))
     return dict(zip(ids, labels.values(), strict=True))
 
 
-def read(folder: Path, log_path: Path, name: str, life: int) -> None:
-    """Ask for the nearest items, one query or several at a time."""
-    choose = random.Random(f"{name} {life}")
+def _item(path: str, label: str | None) -> NewItem:
+    return NewItem(
+        path=path, label=label, content_hash=path, width=1, height=1, file_size=1, mtime_ns=1
+    )
+
+
+def read(folder: Path, log_path: Path, name: str, life: int, threads: int = 1) -> None:
+    """Ask for the nearest items, one query or several at a time, in threads that share an index."""
     store = Store.open(folder / STORE)
     with store.read() as tx:
         asked = queries(tx.encoder.dim)
-    with log_path.open("w") as log:
-        while True:
+    with log_path.open("w") as log, ThreadPoolExecutor(threads) as pool:
+        for opened in count():
             searcher = Searcher(store, folder / INDEX)
-            for _ in range(_REOPENED):
-                some = choose.sample(range(len(asked)), choose.choice([1, 1, 1, 1, 1, 1, 2, 12]))
-                with store.glance() as glance:
-                    first = glance.seq
-                found = searcher.search(asked[some], K, IDENTITIES)
-                with store.glance() as glance:
-                    last = glance.seq
-                say(
-                    log,
-                    first=first,
-                    last=last,
-                    queries=some,
-                    items=[_told(one) for one in found.items],
-                    identities=[_told(one) for one in found.identities],
-                    count=found.count,
-                )
-                time.sleep(choose.uniform(0, 0.02))
+            ask = partial(_ask, log, store, searcher, asked)
+            chosen = [random.Random(f"{name} {life} {opened} {one}") for one in range(threads)]
+            list(pool.map(ask, chosen))
             searcher.close()
+
+
+def _ask(
+    log: IO[str],
+    store: Store,
+    searcher: Searcher,
+    asked: np.ndarray,
+    choose: random.Random,
+) -> None:
+    for _ in range(_REOPENED):
+        some = choose.sample(range(len(asked)), choose.choice([1, 1, 1, 1, 1, 1, 2, 12]))
+        with store.glance() as glance:
+            first = glance.seq
+        found = searcher.search(asked[some], K, IDENTITIES)
+        with store.glance() as glance:
+            last = glance.seq
+        say(
+            log,
+            first=first,
+            last=last,
+            queries=some,
+            items=[_told(one) for one in found.items],
+            identities=[_told(one) for one in found.identities],
+            count=found.count,
+        )
+        time.sleep(choose.uniform(0, 0.02))
 
 
 def _told(nearest: list[NearestItem]) -> list[tuple[int, str | None, float]]:
@@ -127,8 +143,11 @@ def _told(nearest: list[NearestItem]) -> list[tuple[int, str | None, float]]:
 def keep_compact(folder: Path, log_path: Path, name: str, life: int) -> None:
     """Compact again and again."""
     choose = random.Random(f"{name} {life}")
-    force_generations()
+    # Index files that nobody names are deleted while others may be opening them.
+    assert generations._ORPHAN_SECONDS > 2
+    generations._ORPHAN_SECONDS = 2
     with log_path.open("w") as log, Gallery.open(folder) as gallery:
         while True:
-            say(log, written=compact(gallery))
+            report = gallery.compact()
+            say(log, written=report.generation, purged=report.purged)
             time.sleep(choose.uniform(0, 0.05))

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import retrieval.searching
+import retrieval.generations
 from db import NewItem, Store
 from retrieval import Gallery
 from retrieval.ranking import exact_distances
 
 MAIN = "from retrieval.cli import main; main()"
 # An index file even for a gallery of a few photos.
-INDEXED = "from retrieval import searching; searching._STALE_COUNT = 1; "
+INDEXED = "from retrieval import generations; generations._STALE_COUNT = 1; "
 Damage = Callable[[Path, Path], None]
 Gone = subprocess.CompletedProcess[str]
 
@@ -34,18 +34,29 @@ def made(
     tiny_encoder: Path,
     draw_many: Callable[[Path, str, range], None],
 ) -> Path:
-    """A folder with photos, a gallery of them with an index file, and that of other photos."""
+    """A folder with photos, galleries of them with an index file, and those of other photos."""
     folder = tmp_path_factory.mktemp("faults")
     for colour in ("red", "green", "blue"):
         draw_many(folder / "photos", colour, range(6))
     draw_many(folder / "others", "green", range(30, 48))
     draw_many(folder / "more", "red", range(50, 80))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval.searching, "_STALE_COUNT", 1)
+        patch.setattr(retrieval.generations, "_STALE_COUNT", 1)
         for photos, name in (("photos", "gallery"), ("others", "foreign")):
             with Gallery.create(folder / name, encoder=str(tiny_encoder)) as gallery:
                 gallery.build(folder / photos)
+            shutil.copytree(folder / name, folder / f"{name}-ivf")
+            with Gallery.open(folder / f"{name}-ivf") as gallery:
+                gallery.choose_index("ivf")
+                assert gallery.compact().generation
+                (name,) = recorded_files(gallery)
+                assert name.endswith(".ivf")
     return folder
+
+
+def recorded_files(gallery: Gallery) -> list[str]:
+    with gallery._store.read() as tx:
+        return [generation.file_name for generation in tx.generations()]
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +77,14 @@ def draw_many() -> Callable[[Path, str, range], None]:
 @pytest.fixture
 def path(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the gallery with an index file."""
-    monkeypatch.setattr(retrieval.searching, "_STALE_COUNT", 1)
+    monkeypatch.setattr(retrieval.generations, "_STALE_COUNT", 1)
     return Path(shutil.copytree(made / "gallery", tmp_path / "gallery"))
 
 
-def index_files(gallery: Path) -> list[Path]:
-    found = sorted((gallery / "index").glob("gen-*"))
-    assert found
-    return found
+def index_file(path: Path) -> Path:
+    with Gallery.open(path) as gallery:
+        (name,) = recorded_files(gallery)
+    return path / "index" / name
 
 
 def stored(gallery: Path) -> dict[str, str]:
@@ -175,39 +186,51 @@ DAMAGES = {
 }
 
 
+@pytest.mark.parametrize("kind", ["gallery", "gallery-ivf"])
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_index_file_costs_no_answer_and_is_mended(
-    damage: Damage, path: Path, made: Path
+    damage: Damage, kind: str, path: Path, made: Path
 ) -> None:
+    shutil.rmtree(path)
+    shutil.copytree(made / kind, path)
     before = stored(path)
-    for file, foreign in zip(index_files(path), index_files(made / "foreign"), strict=True):
-        damage(file, foreign)
-        with Gallery.open(path) as gallery:
-            assert_right(gallery)
-            report = gallery.check()
-            (told,) = report.problems + report.notes
-            assert told.startswith(f"{file} ")
-            assert "answers are right without it" in told
-            # What check says mends it.
-            if file.is_dir():
-                file.rmdir()
-            file.unlink(missing_ok=True)
-            gallery.build(made / "photos")
-            assert index_files(path)
-            assert_right(gallery)
-            report = gallery.check()
-            assert (report.problems, report.notes, report.items) == ((), (), 18)
+    file = index_file(path)
+    damage(file, index_file(made / kind.replace("gallery", "foreign")))
+    with Gallery.open(path) as gallery:
+        assert_right(gallery)
+        report = gallery.check()
+        (told,) = report.problems + report.notes
+        assert told.startswith(f"{file} ")
+        assert "answers are right without it" in told
+        # What check says mends it.
+        if file.is_dir():
+            file.rmdir()
+        file.unlink(missing_ok=True)
+        gallery.build(made / "photos")
+        assert_right(gallery)
+        report = gallery.check()
+        assert (report.problems, report.notes, report.items) == ((), (), 18)
+    assert index_file(path).stat().st_size
     assert stored(path) == before
 
 
-@pytest.mark.parametrize("damage", [cut(0), cut(0.5), tear, replace_by_foreign, remove_all])
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        *(("gallery", damage) for damage in (cut(0), cut(0.5), tear, replace_by_foreign)),
+        # Such a file is mapped into memory: taken away or replaced, but never changed in place.
+        *(("gallery-ivf", damage) for damage in (remove, remove_all, replace_by_folder)),
+    ],
+)
 def test_an_open_gallery_survives_what_happens_to_its_index_file(
-    damage: Damage, path: Path, made: Path
+    kind: str, damage: Damage, path: Path, made: Path
 ) -> None:
+    shutil.rmtree(path)
+    shutil.copytree(made / kind, path)
+    file, foreign = index_file(path), index_file(made / kind.replace("gallery", "foreign"))
     with Gallery.open(path) as gallery:
         assert_right(gallery)
-        for file, foreign in zip(index_files(path), index_files(made / "foreign"), strict=True):
-            damage(file, foreign)
+        damage(file, foreign)
         assert_right(gallery)
         gallery.remove([3, 5])
         assert_right(gallery)

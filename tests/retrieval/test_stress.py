@@ -27,7 +27,7 @@ def test_under_stress_no_answer_is_wrong_and_no_write_is_lost() -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["kills"] >= SECONDS / 2
-    for what in ("changes", "answers", "of_several_moments", "generations"):
+    for what in ("changes", "answers", "of_several_moments", "generations", "purged"):
         assert told[what] >= SECONDS, what
 
 
