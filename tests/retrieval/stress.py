@@ -158,6 +158,7 @@ def answers(logs: Path) -> list[Answer]:
 
 def compare_with_store(gallery: Path, model: Model) -> None:
     """Make sure that a gallery holds what the model says, answers so, and passes its check."""
+    stress_workers.look_into_every_cell()
     with Gallery.open(gallery) as opened:
         held = {item.id: (item.path, item.label) for item in opened.items()}
         if held != model.items:
@@ -184,7 +185,7 @@ def stress(folder: Path, seconds: float, seed: int, threads: int) -> dict[str, i
     """Run the whole; return what was done."""
     choose = random.Random(seed)
     gallery, logs = folder / "gallery", folder / "logs"
-    logs.mkdir()
+    logs.mkdir(parents=True)
     Gallery.create(gallery, encoder="siamese", precision="float32").close()
     crew = Crew(gallery, logs, threads)
     crew.wait_until_all_work()

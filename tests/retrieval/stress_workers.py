@@ -20,6 +20,7 @@ import numpy as np
 from stress_model import IDENTITIES, K, queries, vectors_of
 
 from db import NewItem, Store, Writer
+from indexes import IvfIndex
 from retrieval import Gallery, generations
 from retrieval.folder import INDEX, STORE
 from retrieval.identification import NearestItem
@@ -30,6 +31,11 @@ _MANY = 400
 # After so many answers of each of its threads, a reader opens the index anew.
 _REOPENED = 40
 _SAYING = Lock()
+
+
+def look_into_every_cell() -> None:
+    """Let approximate indexes look at every vector: what can be missed then is a fault."""
+    IvfIndex.probes = property(lambda index: int(index._main.nlist))
 
 
 def say(log: IO[str], **event: object) -> None:
@@ -98,6 +104,7 @@ def _item(path: str, label: str | None) -> NewItem:
 
 def read(folder: Path, log_path: Path, name: str, life: int, threads: int = 1) -> None:
     """Ask for the nearest items, one query or several at a time, in threads that share an index."""
+    look_into_every_cell()
     store = Store.open(folder / STORE)
     with store.read() as tx:
         asked = queries(tx.encoder.dim)
@@ -141,13 +148,15 @@ def _told(nearest: list[NearestItem]) -> list[tuple[int, str | None, float]]:
 
 
 def keep_compact(folder: Path, log_path: Path, name: str, life: int) -> None:
-    """Compact again and again."""
+    """Compact again and again, to index files of either kind."""
     choose = random.Random(f"{name} {life}")
     # Index files that nobody names are deleted while others may be opening them.
     assert generations._ORPHAN_SECONDS > 2
     generations._ORPHAN_SECONDS = 2
     with log_path.open("w") as log, Gallery.open(folder) as gallery:
         while True:
+            if choose.random() < 0.2:
+                gallery.choose_index(choose.choice(sorted(generations.INDEX_KINDS)))
             report = gallery.compact()
             say(log, written=report.generation, purged=report.purged)
             time.sleep(choose.uniform(0, 0.05))
