@@ -104,8 +104,8 @@ def sentence(error: DatabaseError | sqlite3.DatabaseError, engine: Engine) -> st
     if "unable to open" in reason:
         if log_of(Path(str(where))).exists():
             return (
-                f"{where} was left by a process that was killed, and must be opened once by one "
-                "that may write to its folder."
+                f"{where} was left by a process that was killed, and must be opened once by "
+                "one that may write to its folder."
             )
         return f"{where} can't be opened: check the permissions of it and its folder."
     if "not a database" in reason or "malformed" in reason:

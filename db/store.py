@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -72,6 +73,11 @@ class Store:
                     f"{path} was written by a newer lookalike: upgrade this one to open it."
                 )
             if state == "older":
+                if not os.access(path.resolve().parent, os.W_OK):
+                    raise StoreError(
+                        f"{path} was written by an older lookalike, and must be opened once by a "
+                        "process that may write to its folder."
+                    )
                 migrate.upgrade(engine)
         except BaseException:
             engine.dispose()

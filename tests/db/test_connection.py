@@ -97,6 +97,22 @@ def test_a_change_in_the_midst_of_reading_without_locks_is_told(path: Path, ask:
     assert ask("read") == "items 2"
 
 
+def test_an_older_store_says_that_it_must_be_written_once(
+    path: Path, without_privileges: list[str]
+) -> None:
+    with writing(path) as store, store._engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+        connection.commit()
+    before = path.read_bytes()
+    command = [*without_privileges, sys.executable, str(WORKER), str(path)]
+    done = subprocess.run(command, input="read\n", capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        f"{path} was written by an older lookalike, and must be opened once by a process that may "
+        "write to its folder."
+    )
+    assert path.read_bytes() == before
+
+
 def test_a_store_left_by_a_killed_process_is_read_with_its_log(
     path: Path, tmp_path: Path, without_privileges: list[str]
 ) -> None:
