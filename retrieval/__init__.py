@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retrieval.auditing import Audit, AuditedItem, DuplicatePair, Suspect
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
+    from retrieval.deduplicating import DedupeReport, DuplicateGroup, GroupedItem, NearDuplicate
     from retrieval.embedding import FailedPhoto
     from retrieval.encoder_comparison import ChangedAnswer, ComparedEncoder, EncoderComparison
     from retrieval.errors import (
@@ -44,8 +45,10 @@ _HOME = {
     "ChangedAnswer": "encoder_comparison",
     "CheckReport": "checking",
     "ComparedEncoder": "encoder_comparison",
+    "DedupeReport": "deduplicating",
     "DrawnPairs": "pairing",
     "Duplicate": "building",
+    "DuplicateGroup": "deduplicating",
     "DuplicatePair": "auditing",
     "EncoderChanged": "errors",
     "EncoderComparison": "encoder_comparison",
@@ -55,10 +58,12 @@ _HOME = {
     "Gallery": "gallery",
     "GalleryError": "errors",
     "GalleryInfo": "folder",
+    "GroupedItem": "deduplicating",
     "Identification": "identification",
     "ImageError": "errors",
     "LabelsError": "errors",
     "LookalikeError": "errors",
+    "NearDuplicate": "deduplicating",
     "NearestItem": "identification",
     "PairEvaluation": "evaluation.verification",
     "ReembedReport": "reembedding",
@@ -74,8 +79,10 @@ __all__ = [
     "ChangedAnswer",
     "CheckReport",
     "ComparedEncoder",
+    "DedupeReport",
     "DrawnPairs",
     "Duplicate",
+    "DuplicateGroup",
     "DuplicatePair",
     "EncoderChanged",
     "EncoderComparison",
@@ -85,10 +92,12 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryInfo",
+    "GroupedItem",
     "Identification",
     "ImageError",
     "LabelsError",
     "LookalikeError",
+    "NearDuplicate",
     "NearestItem",
     "PairEvaluation",
     "ReembedReport",

@@ -9,6 +9,7 @@ import click
 from retrieval.cli.asking import query
 from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.deduplicating import dedupe
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
@@ -68,6 +69,7 @@ for command in (
     info,
     check,
     audit,
+    dedupe,
     evaluate,
     tune_threshold,
     make_pairs,
