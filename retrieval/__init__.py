@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retrieval.auditing import Audit, AuditedItem, DuplicatePair, Suspect
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
+    from retrieval.clustering import Cluster, Clustering
     from retrieval.deduplicating import DedupeReport, DuplicateGroup, GroupedItem, NearDuplicate
     from retrieval.embedding import FailedPhoto
     from retrieval.encoder_comparison import ChangedAnswer, ComparedEncoder, EncoderComparison
@@ -44,6 +45,8 @@ _HOME = {
     "BuildReport": "building",
     "ChangedAnswer": "encoder_comparison",
     "CheckReport": "checking",
+    "Cluster": "clustering",
+    "Clustering": "clustering",
     "ComparedEncoder": "encoder_comparison",
     "DedupeReport": "deduplicating",
     "DrawnPairs": "pairing",
@@ -78,6 +81,8 @@ __all__ = [
     "BuildReport",
     "ChangedAnswer",
     "CheckReport",
+    "Cluster",
+    "Clustering",
     "ComparedEncoder",
     "DedupeReport",
     "DrawnPairs",

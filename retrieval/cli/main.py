@@ -9,6 +9,7 @@ import click
 from retrieval.cli.asking import query
 from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.clustering import cluster
 from retrieval.cli.deduplicating import dedupe
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
@@ -70,6 +71,7 @@ for command in (
     check,
     audit,
     dedupe,
+    cluster,
     evaluate,
     tune_threshold,
     make_pairs,
