@@ -104,7 +104,7 @@ def cluster_folder(
     from retrieval.encoders.factory import borrowed_encoder
 
     _require_sense(Path(out), below, min_size, overwrite=overwrite)
-    _photos(Path(photos))  # what would be refused is refused before an encoder is made
+    _photos(Path(photos), Path(out))  # what would be refused is refused before an encoder is made
     with borrowed_encoder(encoder, device=device) as opened:
         return cluster_photos(
             Path(photos),
@@ -131,7 +131,7 @@ def cluster_photos(
 ) -> Clustering:
     """Group a folder's photos; see `Gallery.cluster`. A store's labelled items tune the limit."""
     _require_sense(out, below, min_size, overwrite=overwrite)
-    sources = _photos(photos)
+    sources = _photos(photos, out)
     encoder = open_encoder()
     tuned = None
     if store is not None:
@@ -205,10 +205,14 @@ def _require_sense(out: Path, below: float | None, min_size: int, *, overwrite: 
     require_free(out, overwrite=overwrite)
 
 
-def _photos(folder: Path) -> list[Source]:
+def _photos(folder: Path, out: Path) -> list[Source]:
+    """List a folder's photos, all of which can be named in a CSV."""
     sources = [Source(path) for path in find_photos(folder)]
     if not sources:
         raise LookalikeError(f"{folder} holds no photos: name the folder that does.")
+    beside = out.parent.resolve()
+    for source in sources:
+        named(str(source.path), beside)
     return sources
 
 
