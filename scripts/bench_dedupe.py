@@ -190,20 +190,29 @@ def quality(vectors: Vectors, labels: Labels, name: str) -> None:
 
 
 def smaller(vectors: Vectors, labels: Labels) -> None:
-    """Print how the default does with fewer photos of a label, and with a limit tuned by labels."""
+    """Print what fixed limits do with fewer photos of a label, and limits tuned by other labels."""
     rng = np.random.default_rng(0)
-    click.echo(f"\n| photos of a label | at | {HEAD}")
-    shuffled = rng.permutation(len(labels))
-    for count in (2, 4, 10, 20):
-        parts = [shuffled[labels[shuffled] == one][:count] for one in np.unique(labels)]
-        some = np.sort(np.concatenate(parts))
-        cells = judged(cluster(vectors[some], below=0.26), labels[some])
-        click.echo(f"| {count} | 0.26 | {' | '.join(cells)} |")
+    click.echo(f"\n| photos of a label, way | at | {HEAD}")
+    shuffled, names = rng.permutation(len(labels)), np.unique(labels)
+    # Few labels with many photos and many with few, as in a shop.
+    uneven = np.maximum(1, np.round(60 / np.arange(1, len(names) + 1) ** 0.8)).astype(int)
+    wanted = {str(count): np.full(len(names), count) for count in (2, 4, 10, 20)}
+    wanted["1 to 60"] = rng.permutation(uneven)
+    for count, most in wanted.items():
+        chosen = zip(names.tolist(), most.tolist(), strict=True)
+        parts = [shuffled[labels[shuffled] == one][:some] for one, some in chosen]
+        drawn = np.sort(np.concatenate(parts))
+        for name, below, way in (
+            ("mean linkage", 0.26, lambda v, b: cluster(v, below=b)),
+            ("Chinese whispers", 0.22, whispered),
+            ("Chinese whispers", 0.26, whispered),
+        ):
+            cells = judged(way(vectors[drawn], below), labels[drawn])
+            click.echo(f"| {count}, {name} | {below} | {' | '.join(cells)} |")
     click.echo("\n| half of the labels, limit by the other half | at | F0.5 | at 0.26 | best |")
     click.echo("|---|---|---|---|---|")
     for split in range(SPLITS):
-        names = rng.permutation(np.unique(labels))
-        known = np.isin(labels, names[: len(names) // 2])
+        known = np.isin(labels, rng.permutation(names)[: len(names) // 2])
         limit = tune_limit(vectors[known], labels[known])
         if limit is None:
             raise click.UsageError("There are fewer than 20 labels with several photos.")
