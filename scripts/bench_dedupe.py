@@ -45,6 +45,7 @@ SPLITS = 10
 
 Vectors = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Groupings = Callable[[], Iterator[tuple[object, Labels]]]
 
 
 def links(vectors: Vectors, k: int) -> tuple[Labels, Labels, Vectors]:
@@ -134,10 +135,10 @@ def first_come(vectors: Vectors, below: float) -> Labels:
     return np.where(kept < 0, np.arange(len(kept)), kept)
 
 
-def ways(vectors: Vectors) -> Iterator[tuple[str, Callable[[], Iterator[tuple[object, Labels]]]]]:
+def ways(vectors: Vectors) -> Iterator[tuple[str, Groupings]]:
     """The ways compared: a name, and what gives its groups at each of its limits."""
 
-    def at(limits: tuple[float, ...], way: Callable[[Vectors, float], Labels]) -> object:
+    def at(limits: tuple[float, ...], way: Callable[[Vectors, float], Labels]) -> Groupings:
         return lambda: ((limit, way(vectors, limit)) for limit in limits)
 
     linkage = MeanLinkage(vectors)
