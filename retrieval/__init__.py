@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from retrieval.auditing import Audit, AuditedItem, DuplicatePair, Suspect
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
+    from retrieval.clustering import Cluster, Clustering
+    from retrieval.deduplicating import DedupeReport, DuplicateGroup, GroupedItem, NearDuplicate
     from retrieval.embedding import FailedPhoto
     from retrieval.encoder_comparison import ChangedAnswer, ComparedEncoder, EncoderComparison
     from retrieval.errors import (
@@ -44,10 +46,14 @@ _HOME = {
     "BuildReport": "building",
     "ChangedAnswer": "encoder_comparison",
     "CheckReport": "checking",
+    "Cluster": "clustering",
+    "Clustering": "clustering",
     "ComparedEncoder": "encoder_comparison",
     "Condition": "conditions",
+    "DedupeReport": "deduplicating",
     "DrawnPairs": "pairing",
     "Duplicate": "building",
+    "DuplicateGroup": "deduplicating",
     "DuplicatePair": "auditing",
     "EncoderChanged": "errors",
     "EncoderComparison": "encoder_comparison",
@@ -57,10 +63,12 @@ _HOME = {
     "Gallery": "gallery",
     "GalleryError": "errors",
     "GalleryInfo": "folder",
+    "GroupedItem": "deduplicating",
     "Identification": "identification",
     "ImageError": "errors",
     "LabelsError": "errors",
     "LookalikeError": "errors",
+    "NearDuplicate": "deduplicating",
     "NearestItem": "identification",
     "PairEvaluation": "evaluation.verification",
     "ReembedReport": "reembedding",
@@ -75,10 +83,14 @@ __all__ = [
     "BuildReport",
     "ChangedAnswer",
     "CheckReport",
+    "Cluster",
+    "Clustering",
     "ComparedEncoder",
     "Condition",
+    "DedupeReport",
     "DrawnPairs",
     "Duplicate",
+    "DuplicateGroup",
     "DuplicatePair",
     "EncoderChanged",
     "EncoderComparison",
@@ -88,10 +100,12 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryInfo",
+    "GroupedItem",
     "Identification",
     "ImageError",
     "LabelsError",
     "LookalikeError",
+    "NearDuplicate",
     "NearestItem",
     "PairEvaluation",
     "ReembedReport",

@@ -10,6 +10,7 @@ from db import Failure, Item, Store
 from retrieval.auditing import Audit, audit
 from retrieval.building import Progress
 from retrieval.conditions import Where, conditions, require_fields
+from retrieval.deduplicating import DedupeReport, find_duplicates, remove_duplicates
 from retrieval.errors import GalleryError
 from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.pairing import DrawnPairs, make_pairs_of_items
@@ -127,3 +128,38 @@ class Contents:
     ) -> Audit:
         """Find likely mislabelled items and near-duplicates across labels; see `auditing.audit`."""
         return audit(self._store, duplicates_below=duplicates_below, limit=limit, progress=progress)
+
+    def dedupe(
+        self,
+        *,
+        below: float = DUPLICATES_BELOW,
+        within: str = "label",
+        progress: Progress | None = None,
+    ) -> DedupeReport:
+        """Group near-duplicates, and say which item of each group to keep; nothing is changed.
+
+        Nothing is chained through the threshold: each item is a near-duplicate of the very item
+        that is kept for it, and no two kept ones are. See `deduplicating.find_duplicates`.
+
+        Args:
+            below: The distance, in [0, 2], below which two items are near-duplicates. Files that
+                were the same byte by byte always are.
+            within: `label` compares items of one label, and those without one with each other;
+                `any` compares all.
+            progress: Told how many items of how many are compared.
+
+        Raises:
+            GalleryError: `below` or `within` is out of range.
+        """
+        return find_duplicates(self._store, below=below, within=within, progress=progress)
+
+    def remove_duplicates(self, report: DedupeReport) -> DedupeReport:
+        """Remove what `dedupe` found, all but the item kept of each group, in one transaction.
+
+        What was changed since stays, and so do the near-duplicates of a kept item that was changed
+        or removed. Photos on disk are not touched.
+
+        Returns:
+            The report, with how many items were removed.
+        """
+        return remove_duplicates(self._store, report)

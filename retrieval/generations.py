@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,5 +187,8 @@ def _collect(store: Store, folder: Path) -> None:
         known = {generation.file_name for generation in tx.generations()}
     for path in folder.glob("gen-*"):
         # A young one may be another writer's, about to be recorded.
-        if path.name not in known and path.stat().st_mtime < time.time() - _ORPHAN_SECONDS:
-            path.unlink(missing_ok=True)
+        if path.name in known:
+            continue
+        with suppress(FileNotFoundError):  # another process collects too
+            if path.stat().st_mtime < time.time() - _ORPHAN_SECONDS:
+                path.unlink()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Reader, Store
-from retrieval.errors import LabelsError, LookalikeError
+from retrieval.errors import LabelsError
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.pair_lists import PairList, draw_pairs
+from retrieval.lists import named, require_free, write_rows
 from retrieval.sources import absolute, csv_rows
 
 COLUMNS = ("path_a", "path_b", "label")
@@ -198,21 +197,6 @@ def distinct_items(tx: Reader) -> DistinctItems:
     )
 
 
-def require_free(out: Path, *, overwrite: bool) -> None:
-    """Make sure that a file may be written.
-
-    Raises:
-        LookalikeError: It exists and may not be replaced, or its folder doesn't exist.
-    """
-    # os.path, as a name no file can have is told where the file is written.
-    is_folder = os.path.isdir(out)  # noqa: PTH112
-    if is_folder or not out.parent.is_dir():
-        what = "is a folder" if is_folder else "lies in a folder that does not exist"
-        raise LookalikeError(f"{out} {what}: name the CSV file to write.")
-    if os.path.exists(out) and not overwrite:  # noqa: PTH110
-        raise LookalikeError(f"{out} exists: say --force to replace it, or choose another name.")
-
-
 def _coded(labels: Sequence[str]) -> NDArray[np.int64]:
     """Number the labels in order of appearance."""
     codes: dict[str, int] = {}
@@ -222,33 +206,16 @@ def _coded(labels: Sequence[str]) -> NDArray[np.int64]:
 def _write(
     out: Path, paths: Sequence[str], identities: NDArray[np.int64], drawn: PairList
 ) -> DrawnPairs:
-    folder = out.parent.resolve()
-
-    def named(place: int) -> str:
-        path = Path(paths[place])
-        name = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise LookalikeError(
-                f"The name of {path} is no text, so no CSV can hold it: rename the photo."
-            ) from error
-        return name
-
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for first, second, same in zip(
-        drawn.first.tolist(), drawn.second.tolist(), drawn.same.tolist(), strict=True
-    ):
-        writer.writerow((named(first), named(second), int(same)))
-    try:
-        out.write_bytes(text.getvalue().encode())
-    except OSError as error:
-        raise LookalikeError(
-            f"{out} can't be written ({error.strerror}): choose another place."
-        ) from error
     used = np.union1d(drawn.first, drawn.second)
+    folder = out.parent.resolve()
+    names = {place: named(paths[place], folder) for place in used.tolist()}
+    rows = (
+        (names[first], names[second], int(same))
+        for first, second, same in zip(
+            drawn.first.tolist(), drawn.second.tolist(), drawn.same.tolist(), strict=True
+        )
+    )
+    write_rows(out, COLUMNS, rows)
     return DrawnPairs(
         path=str(out),
         pairs=len(drawn.same),

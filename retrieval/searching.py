@@ -68,6 +68,7 @@ class _Held:
 
     seq: int
     index: VectorIndex
+    count: int
     encoder: StoredEncoder
     threshold: Threshold | None
     # The sequence number of the generation it was opened from, -1 without one.
@@ -97,6 +98,10 @@ class _Held:
             self.shown.update(glance.identities(missing))
         # One the store doesn't know is nobody else's.
         return [self.shown.get(one, -one) for one in some]
+
+
+class _StaleError(Exception):
+    """Another thread has brought the index up to date with a later snapshot."""
 
 
 class Searcher:
@@ -143,6 +148,20 @@ class Searcher:
         Raises:
             GalleryError: No item has a field that is asked for.
         """
+        while True:
+            try:
+                return self._search_at_once(queries, k, identities, where, probes)
+            except _StaleError:
+                continue
+
+    def _search_at_once(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        identities: int | None,
+        where: Conditions,
+        probes: int | None,
+    ) -> Found:
         held = self._held
         if held is not None:
             with self._store.glance() as glance:
@@ -171,14 +190,16 @@ class Searcher:
         if allowed is not None and len(allowed.ids) <= SCANNED:
             every = held.candidates(glance, allowed.ids.tolist())
             found = scan(queries, every, k, identities)
-            return Found(*found, len(held.index), held.threshold, allowed.items)
+            return Found(*found, held.count, held.threshold, allowed.items)
         answers: list[list[NearestItem]] = [[] for _ in queries]
         nearest: list[list[NearestItem]] = [[] for _ in queries]
         pending = list(range(len(queries)))
         depth = max(_DEPTH if identities == 1 else _DEPTH_OF_IDENTITIES, 2 * k)
         while pending:
             with self._lock:
-                count = len(held.index) if allow is None else len(allow)
+                if self._held is not held:
+                    raise _StaleError  # the index may know more by now than this snapshot
+                count = held.count if allow is None else len(allow)
                 asked = queries if len(pending) == len(queries) else queries[pending]
                 hits = held.index.search(
                     asked, max(min(depth, count), 1), allow=allow, probes=probes
@@ -216,8 +237,8 @@ class Searcher:
                 answers[place] = nearest_items(ranked[:k])
                 nearest[place] = nearest_items(nearest_of_each(ranked, identities))
             pending, depth = unproven, depth * _DEEPER
-        among = len(held.index) if allowed is None else allowed.items
-        return Found(answers, nearest, len(held.index), held.threshold, among)
+        among = held.count if allowed is None else allowed.items
+        return Found(answers, nearest, held.count, held.threshold, among)
 
     def close(self) -> None:
         """Give back the index."""
@@ -249,6 +270,8 @@ class Searcher:
                 held = self._held = _hold(tx, index, generation, generation)
             elif held.seq < tx.seq:
                 held = self._held = _hold(tx, held.index, held.seq, held.generation)
+            elif held.seq > tx.seq:
+                raise _StaleError
             return held
 
 
@@ -256,4 +279,4 @@ def _hold(tx: Reader, index: VectorIndex, seq: int, generation: int) -> _Held:
     """Bring an index, which is as the store was at `seq`, up to date."""
     if seq < tx.seq:
         index.apply(changes_since(tx, seq))
-    return _Held(tx.seq, index, tx.encoder, tx.threshold(), generation)
+    return _Held(tx.seq, index, len(index), tx.encoder, tx.threshold(), generation)

@@ -6,6 +6,7 @@ one encoder is searched in its index alone, which refuses once the store belongs
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import TypeVar
 from db import Store
 from retrieval.belonging import require_encoder
 from retrieval.building import Progress
+from retrieval.clustering import Clustering, cluster_items, cluster_photos
 from retrieval.compacting import CompactReport, compact
 from retrieval.contents import Contents
 from retrieval.encoder_comparison import EncoderComparison, compare_encoders
@@ -28,6 +30,7 @@ from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
 
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 class Opened:
@@ -213,7 +216,70 @@ class WithEncoder(Contents):
 
     def _write_generation(self, stale_share: float = STALE_SHARE) -> None:
         fingerprint = self._latest().artifact.spec.fingerprint
-        write_generation(self._store, self.path / INDEX, fingerprint, stale_share=stale_share)
+        folder = self.path / INDEX
+        try:
+            write_generation(self._store, folder, fingerprint, stale_share=stale_share)
+        except OSError as error:
+            # What was stored is stored: no reason to fail what came before.
+            _log.warning("No new index file in %s (%s); answers are right without.", folder, error)
+
+    def cluster(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        photos: str | os.PathLike[str] | None = None,
+        every: bool = False,
+        below: float | None = None,
+        min_size: int = 2,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Clustering:
+        """Group photos into likely identities, and write them as a CSV that `build` reads.
+
+        Groups are joined, the nearest first, while the mean distance of their members is below a
+        limit; see `retrieval.evaluation.clusters`. Nothing is written into the gallery.
+
+        Args:
+            out: The CSV to write, `path,label`: a made-up name for each cluster, and no label for
+                what belongs to none. Photos below its folder are named relative to it, others
+                absolutely.
+            photos: A folder, whose photos are embedded with the gallery's encoder. `None` takes
+                the gallery's items without a label; the CSV then holds all items, the labelled ones
+                as they are.
+            every: Take all items of the gallery instead, whatever their labels.
+            below: The limit, in [0, 2]. `None` takes the one at which clusters of the gallery's own
+                labelled items agree best with their labels, if ten labels have several items, else
+                0.26.
+            min_size: How many photos make a cluster, at least 2.
+            overwrite: Replace `out` where it exists.
+            progress: Told how many photos of how many are done.
+
+        Raises:
+            LookalikeError: There is nothing to cluster, an argument is out of range, or `out` can't
+                be written.
+        """
+        if photos is None:
+            return cluster_items(
+                self._store,
+                Path(out),
+                every=every,
+                below=below,
+                min_size=min_size,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        if every:
+            raise GalleryError("Say either photos or every: a folder's photos are all clustered.")
+        return cluster_photos(
+            Path(photos),
+            Path(out),
+            lambda: self.encoder,
+            store=self._store,
+            below=below,
+            min_size=min_size,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
     def _latest(self) -> Opened:
         """Return the encoder the gallery belongs to now, with its index."""

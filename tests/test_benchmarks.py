@@ -32,3 +32,19 @@ def test_evaluation_is_measured() -> None:
     ]
     for row in rows:
         assert 10 < int(row[-1].removesuffix(" MB")) < 1000
+
+
+@pytest.mark.slow
+def test_duplicates_and_clusters_are_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "bench_dedupe.py", "--items", "500", "--dim", "32"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[4:]]
+    assert [row[0] for row in rows] == ["`dedupe`", "`cluster`"]
+    assert rows[0][1].endswith("groups")
+    assert rows[1][1].endswith("clusters")
+    for row in rows:
+        assert 0 < float(row[-1].removesuffix(" GB")) < 1

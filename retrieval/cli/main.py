@@ -10,7 +10,9 @@ import click
 from retrieval.cli.asking import query
 from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.clustering import cluster
 from retrieval.cli.compacting import compact
+from retrieval.cli.deduplicating import dedupe
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
@@ -82,6 +84,8 @@ for command in (
     info,
     check,
     audit,
+    dedupe,
+    cluster,
     evaluate,
     tune_threshold,
     make_pairs,

@@ -1,4 +1,4 @@
-"""Near-duplicates across labels: pairs of items that show the same picture under two labels."""
+"""Near-duplicates: when two items are, and the pairs that are so under two labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,51 @@ from numpy.typing import NDArray
 DUPLICATES_BELOW = 0.05
 """Default distance below which two items are near-duplicates; justified in docs/audit.md."""
 
-# What a pair with the same bytes ranks as: before every distance.
-_SAME_BYTES = np.float32(-1)
+SAME_BYTES = np.float32(-1)
+"""What a pair with the same bytes ranks as: before every distance."""
+
+
+class DuplicateJudge:
+    """Says which pairs are near-duplicates: nearer than a limit, or with exactly the same bytes.
+
+    >>> judge = DuplicateJudge(np.array([7, 8, 8]), below=0.1)
+    >>> distances = np.array([[0.05, 0.1]], dtype=np.float32)
+    >>> judge.among(slice(0, 1), slice(1, 3), distances).tolist()
+    [[True, False]]
+    """
+
+    def __init__(self, contents: NDArray[np.int64], *, below: float) -> None:
+        """Know the items by their bytes.
+
+        Args:
+            contents: int64, shape `(n,)`; equal numbers have exactly the same bytes.
+            below: Pairs at a smaller distance are near-duplicates; those with the same bytes are
+                at any distance.
+        """
+        self._contents = contents
+        # The smallest float32 that is not below: rounding down could leave a pair out.
+        self._below = np.float32(below)
+        if float(self._below) < below:
+            self._below = np.nextafter(self._below, np.float32(np.inf))
+
+    def among(
+        self, rows: slice, others: slice, distances: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """Return which of some pairs are near-duplicates.
+
+        Args:
+            rows: Positions of some items, as the next.
+            others: Positions, too.
+            distances: float32, shape `(rows, others)`; +inf where there is no such pair.
+
+        Returns:
+            bool, shape `(rows, others)`.
+        """
+        near: NDArray[np.bool_] = distances < self._below
+        if np.isin(self._contents[rows], self._contents[others]).any():
+            same = self._contents[rows, np.newaxis] == self._contents[others]
+            near |= same & np.isfinite(distances)
+        return near
 
 
 @dataclass(frozen=True)
@@ -58,11 +101,8 @@ class DuplicateGatherer:
             most: How many pairs to keep, the worst; all are counted.
         """
         self._labels, self._contents = labels, contents
+        self._judge = DuplicateJudge(contents, below=below)
         self._most = most
-        # The smallest float32 that is not below: rounding down could leave a pair out.
-        self._below = np.float32(below)
-        if float(self._below) < below:
-            self._below = np.nextafter(self._below, np.float32(np.inf))
         self._count = 0
         self._rank = np.empty(0, dtype=np.float32)
         self._distance = np.empty(0, dtype=np.float32)
@@ -76,11 +116,7 @@ class DuplicateGatherer:
             others: Positions, too.
             distances: float32, shape `(rows, others)`; +inf where there is no such pair.
         """
-        near = distances < self._below
-        if np.isin(self._contents[rows], self._contents[others]).any():
-            same = self._contents[rows, np.newaxis] == self._contents[others]
-            near |= same & np.isfinite(distances)
-        row, column = np.nonzero(near)
+        row, column = np.nonzero(self._judge.among(rows, others, distances))
         distance = distances[row, column]
         pairs = np.column_stack([row + rows.start, column + others.start])
         across = self._labels[pairs[:, 0]] != self._labels[pairs[:, 1]]
@@ -89,13 +125,13 @@ class DuplicateGatherer:
     def pairs(self) -> DuplicatePairs:
         """Return what was gathered."""
         first, second = self._pairs.T
-        return DuplicatePairs(self._count, first, second, self._distance, self._rank == _SAME_BYTES)
+        return DuplicatePairs(self._count, first, second, self._distance, self._rank == SAME_BYTES)
 
     def _keep(self, distance: NDArray[np.float32], pairs: NDArray[np.int64]) -> None:
         """Count pairs, and keep the worst of them and of those before."""
         self._count += len(pairs)
         same = self._contents[pairs[:, 0]] == self._contents[pairs[:, 1]]
-        rank = np.where(same, _SAME_BYTES, distance)
+        rank = np.where(same, SAME_BYTES, distance)
         if len(self._rank) == self._most:
             # What ranks behind all that is kept needs no sorting.
             last, far, first = self._rank[-1], self._distance[-1], self._pairs[-1, 0]

@@ -220,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="of each reader, sharing an index")
+    parser.add_argument("--threads", type=int, default=2, help="of each reader, sharing an index")
     parser.add_argument("--folder", type=Path, help="where to work; kept, unlike a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lookalike-stress-") as temporary:

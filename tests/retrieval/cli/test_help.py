@@ -26,9 +26,9 @@ def words(text: str) -> str:
 
 def test_the_commands_are_those_a_user_is_told_of() -> None:
     fill = {"build-index", "add", "remove", "relabel"}
-    ask = {"query", "verify", "eval", "make-pairs", "tune-threshold"}
+    ask = {"query", "verify", "eval", "make-pairs", "tune-threshold", "cluster"}
     learn = {"train", "train-verifier"}
-    look_after = {"list", "info", "check", "audit", "compare", "reembed", "compact"}
+    look_after = {"list", "info", "check", "audit", "dedupe", "compare", "reembed", "compact"}
     assert set(COMMANDS) == fill | ask | learn | look_after | {"demo"}
 
 
