@@ -1,6 +1,6 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
-from db.errors import StoreError
+from db.errors import NotRestorable, StoreError
 from db.glance import Glance
 from db.reader import Reader
 from db.records import (
@@ -23,6 +23,7 @@ __all__ = [
     "Glance",
     "Item",
     "NewItem",
+    "NotRestorable",
     "Reader",
     "Store",
     "StoreError",

@@ -126,6 +126,37 @@ class Reader:
             rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
             yield from map(_item, rows)
 
+    def find_items(
+        self, *, text: str = "", label: str | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[list[Item], int]:
+        """Return one page of the items that hold a text, and how many there are in all.
+
+        Args:
+            text: Occurs in the label, in the last part of the path or in the metadata, whatever
+                the case of ASCII letters; empty for all items.
+            label: Only those that show it.
+            after: Only those with a larger id.
+            limit: At most so many.
+        """
+        conditions: list[Any] = []
+        if label is not None:
+            conditions.append(ItemRow.label == label)
+        if text:
+            held = func.lower(text)
+            folder = func.rtrim(ItemRow.path, func.replace(ItemRow.path, "/", ""))
+            values = func.json_each(ItemRow.meta).table_valued("value")
+            conditions.append(
+                or_(
+                    func.instr(func.lower(ItemRow.label), held) > 0,
+                    func.instr(func.lower(func.replace(ItemRow.path, folder, "")), held) > 0,
+                    select(values).where(func.instr(func.lower(values.c.value), held) > 0).exists(),
+                )
+            )
+        count = select(func.count()).select_from(ItemRow).where(*conditions)
+        page = select(ItemRow).where(*conditions, ItemRow.id > after).order_by(ItemRow.id)
+        rows = self._connection.execute(page.limit(limit))
+        return [_item(row) for row in rows], int(self._connection.scalar(count) or 0)
+
     def item_labels(self) -> Iterator[tuple[int, str | None]]:
         """Yield the id and the label of every item, at a fraction of the cost of `items`."""
         query = select(ItemRow.id, ItemRow.label).order_by(ItemRow.id)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from db import Failure, Item, Store
+from db import Failure, Item, Store, Threshold
 from retrieval.auditing import Audit, audit
 from retrieval.building import Progress
+from retrieval.by_hand import set_threshold
 from retrieval.errors import GalleryError
 from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.pairing import DrawnPairs, make_pairs_of_items
@@ -46,6 +47,21 @@ class Contents:
             found = tx.items(paths=[str(absolute(Path(path)))], label=label)
             return [item for item in found if ids is None or item.id in ids]
 
+    def find_items(
+        self, text: str = "", *, label: str | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[list[Item], int]:
+        """Return one page of the items that hold a text, and how many there are in all.
+
+        Args:
+            text: Occurs in the label, the file's name or the metadata, whatever the case of ASCII
+                letters; empty for all items.
+            label: Only those that show it.
+            after: Only those with a larger id: the last one's of the page before.
+            limit: At most so many.
+        """
+        with self._store.read() as tx:
+            return tx.find_items(text=text, label=label, after=after, limit=limit)
+
     def labels(self) -> dict[str, int]:
         """Return how many items each label has, by label."""
         with self._store.read() as tx:
@@ -61,10 +77,33 @@ class Contents:
         with self._store.write() as tx:
             return tx.remove_items(ids)
 
+    def restore(self, item_id: int) -> Item:
+        """Undo the removal of an item: it comes back as it was, nothing is encoded again.
+
+        Raises:
+            NotRestorable: It was not removed, its photo was added again, or the gallery has got
+                another encoder since.
+        """
+        with self._store.write() as tx:
+            return tx.restore_item(item_id)
+
     def relabel(self, ids: Sequence[int], label: str | None) -> int:
         """Give items another label, `None` for none; return how many there were."""
         with self._store.write() as tx:
             return tx.relabel_items(ids, label)
+
+    def set_threshold(self, value: float, *, rule: str | None = None) -> Threshold:
+        """Put a threshold given by hand in force; `tune_threshold` would find one.
+
+        Args:
+            value: τ.
+            rule: The rule whose scores it cuts; `None` keeps the rule of the threshold in force,
+                with its calibration, or takes `nearest` where there is none.
+
+        Raises:
+            GalleryError: There is no such rule, or τ is no finite number.
+        """
+        return set_threshold(self._store, value, rule)
 
     def make_pairs(
         self,

@@ -1,0 +1,28 @@
+"""Results as JSON: the same text on the command line and over HTTP."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+
+def to_json(result: Any) -> str:
+    """Return a result as one line of JSON: the fields of its dataclass, by name."""
+    text = json.dumps(to_plain(result), ensure_ascii=False, allow_nan=False)
+    # A file's name need not be text; JSON must be.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def to_plain(value: Any) -> Any:
+    """Return what JSON knows of a result: dicts, lists, text, numbers."""
+    if is_dataclass(value):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(one) for one in value]
+    if isinstance(value, datetime):
+        return f"{value.isoformat(timespec='seconds')}Z"
+    return value
