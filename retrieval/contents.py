@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from db import Failure, Item, Store, Threshold
 from retrieval.auditing import Audit, audit
@@ -39,12 +40,14 @@ class Contents:
         ids: Sequence[int] | None = None,
         label: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        content_hash: str | None = None,
     ) -> list[Item]:
         """Return the items that meet every condition given, in order of id."""
         with self._store.read() as tx:
             if path is None:
-                return list(tx.items(ids=ids, label=label))
-            found = tx.items(paths=[str(absolute(Path(path)))], label=label)
+                return list(tx.items(ids=ids, label=label, content_hash=content_hash))
+            paths = [str(absolute(Path(path)))]
+            found = tx.items(paths=paths, label=label, content_hash=content_hash)
             return [item for item in found if ids is None or item.id in ids]
 
     def find_items(
@@ -66,6 +69,23 @@ class Contents:
         """Return how many items each label has, by label."""
         with self._store.read() as tx:
             return tx.label_counts()
+
+    def counts(self) -> dict[str, Any]:
+        """Return what can be said of the gallery at once: its size, its encoder, its writes.
+
+        `items`, `labels`, `unlabelled`, `encoder` (its name), `dim`, and `seq`: how many writes
+        there have been.
+        """
+        with self._store.read() as tx:
+            items, by_label = tx.count_items(), tx.label_counts()
+            return {
+                "items": items,
+                "labels": len(by_label),
+                "unlabelled": items - sum(by_label.values()),
+                "encoder": tx.encoder.name,
+                "dim": tx.encoder.dim,
+                "seq": tx.seq,
+            }
 
     def failures(self) -> list[Failure]:
         """Return the files that could not become items, with the reason."""

@@ -1,0 +1,151 @@
+"""Micro-batches: what arrives together is worked on together, after a bounded wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, TypeVar
+
+from retrieval.service.problems import busy
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass
+class _Waiting(Generic[_In, _Out]):
+    one: _In
+    result: asyncio.Future[_Out]
+    since: float
+
+
+class Batcher(Generic[_In, _Out]):
+    """Gathers single pieces of work into batches for one thread.
+
+    Who comes while the thread is at work waits for the next batch anyway; when it is idle, a piece
+    waits only while others are announced, and never longer than `seconds`. All methods but the
+    constructor are for one event loop.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[_In]], Sequence[_Out | Exception]],
+        *,
+        largest: int,
+        seconds: float,
+        room: int,
+        seen: Callable[[int], None] = lambda _count: None,
+        told: Callable[[int], None] = lambda _inside: None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            work: Does a batch, in the thread; a result that is an exception is raised for its
+                piece alone.
+            largest: Pieces in a batch.
+            seconds: How long a piece waits for others.
+            room: Pieces announced and not yet done; beyond, they are refused.
+            seen: Told the size of every batch.
+            told: Told how many pieces are inside, whenever that changes.
+        """
+        self._work = work
+        self._largest = largest
+        self._seconds = seconds
+        self._room = room
+        self._seen = seen
+        self._told = told
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._queue: deque[_Waiting[_In, _Out]] = deque()
+        self._inside = 0
+        self._changed = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        # Seconds a piece takes of late, to tell others when to come again.
+        self._pace = 0.0
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._runner = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Finish what is there, and end."""
+        if self._runner is not None:
+            while self._inside:
+                await asyncio.sleep(0.01)
+            self._runner.cancel()
+        self._thread.shutdown()
+
+    def announce(self, count: int = 1) -> None:
+        """Take room for pieces that are to come; each is followed by `submit` or `withdraw`.
+
+        Raises:
+            ProblemError: There is no room; it says when to come again.
+        """
+        if self._inside and self._inside + count > self._room:
+            raise busy(
+                f"{self._inside} photos are waiting, as many as the service takes on: try again in "
+                "a moment.",
+                seconds=self._inside * self._pace,
+            )
+        self._inside += count
+        self._told(self._inside)
+
+    def withdraw(self) -> None:
+        """Give back the room of one piece that will not come."""
+        self._inside -= 1
+        self._told(self._inside)
+        self._changed.set()
+
+    async def submit(self, one: _In) -> _Out:
+        """Have an announced piece done."""
+        waiting = _Waiting[_In, _Out](one, asyncio.get_running_loop().create_future(), monotonic())
+        self._queue.append(waiting)
+        self._changed.set()
+        try:
+            return await waiting.result
+        finally:
+            self.withdraw()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._gather()
+            batch = [self._queue.popleft() for _ in range(min(self._largest, len(self._queue)))]
+            # Whose client has gone is not worked on.
+            batch = [one for one in batch if not one.result.cancelled()]
+            if not batch:
+                continue
+            self._seen(len(batch))
+            begun = monotonic()
+            pieces = [one.one for one in batch]
+            try:
+                results = await loop.run_in_executor(self._thread, self._work, pieces)
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits for the results
+                results = [error] * len(batch)
+            self._pace += 0.2 * ((monotonic() - begun) / len(batch) - self._pace)
+            for waiting, result in zip(batch, results, strict=True):
+                if waiting.result.cancelled():
+                    continue
+                if isinstance(result, Exception):
+                    waiting.result.set_exception(result)
+                else:
+                    waiting.result.set_result(result)
+
+    async def _gather(self) -> None:
+        """Wait until there is a batch: a full one, or all that were announced, or long enough."""
+        while True:
+            self._changed.clear()
+            ready = len(self._queue)
+            left = None
+            if ready:
+                left = self._queue[0].since + self._seconds - monotonic()
+                if ready >= min(self._largest, self._inside) or left <= 0:
+                    return
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                return

@@ -1,0 +1,373 @@
+"""What goes over the wire, for the OpenAPI document: the fields of docs/json.md, with examples."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_ITEM = {
+    "id": 86,
+    "label": "Granny-Smith",
+    "source_label": "Granny-Smith",
+    "path": "/photos/Granny-Smith/041.jpg",
+    "content_hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "width": 348,
+    "height": 348,
+    "file_size": 21_311,
+    "mtime_ns": 1_700_000_000_000_000_000,
+    "metadata": {"name": "041.jpg"},
+    "added_at": "2026-11-24T10:00:00Z",
+}
+_CALIBRATION = {"scores": [0.31, 0.42], "p_values": [0.02, 0.05], "dirs": [0.11, 0.32]}
+_THRESHOLD = {
+    "value": 0.539,
+    "rule": "margin",
+    "objective": "fpir=0.05",
+    "source": "gallery",
+    "encoder_fingerprint": "39bb72720d042357a5d6f2d9d6c3e0a1d2b3c4d5e6f708192a3b4c5d6e7f8091",
+    "details": {"promised": True, "fpir": 0.048, "dir": 0.121, "items": 2640, "labels": 81},
+    "calibration": _CALIBRATION,
+    "created_at": "2026-11-24T10:00:00Z",
+}
+_JOB = {
+    "id": "c0ffee00c0ffee00",
+    "kind": "evaluation",
+    "state": "running",
+    "done": 1024,
+    "total": 2640,
+    "result": "/v1/evaluation",
+    "problem": None,
+    "created_at": "2026-11-24T10:00:00.000Z",
+    "updated_at": "2026-11-24T10:00:01.000Z",
+}
+
+
+def _examples(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
+class Problem(BaseModel):
+    """What went wrong, after RFC 9457."""
+
+    model_config = _examples(
+        {
+            "type": "about:blank",
+            "title": "Unprocessable Content",
+            "status": 422,
+            "detail": "cat.svg can't be used as a query: not an image in a format we read.",
+        }
+    )
+
+    type: str = Field(description="Always `about:blank`: the status says it.")
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="One sentence: what, and how to mend it.")
+    errors: list[FieldError] | None = Field(
+        default=None, description="Of a request with wrong fields: each of them."
+    )
+    failed: list[FailedPhoto] | None = Field(
+        default=None, description="Of photos that can't be read: each of them."
+    )
+    job: str | None = Field(default=None, description="The job that is in the way.")
+
+
+class FieldError(BaseModel):
+    """A field that can't be used."""
+
+    where: str = Field(description="The field.")
+    what: str = Field(description="What is wrong with it.")
+
+
+class FailedPhoto(BaseModel):
+    """A photo that could not be used."""
+
+    path: str = Field(description="The name it was sent under; empty without one.")
+    reason: str = Field(description="Why, in one line.")
+
+
+class NearestItem(BaseModel):
+    """One of the items nearest to a query."""
+
+    id: int
+    label: str | None = Field(description="Null when it is an identity of its own.")
+    distance: float = Field(ge=0, le=2, description="Cosine distance to the query.")
+    path: str = Field(description="Where the server read its photo.")
+    metadata: dict[str, Any]
+
+
+class Identification(BaseModel):
+    """The answer to one photo: what `lookalike query --json` prints."""
+
+    query: str | None = Field(description="The name it was sent under.")
+    decision: Literal["match", "unknown"] | None = Field(
+        description="Null when there is no threshold to decide by."
+    )
+    label: str | None = Field(description="The label matched; null too when that item has none.")
+    item_id: int | None = Field(description="The nearest item of a match.")
+    distance: float | None = Field(description="The nearest item's cosine distance, in [0, 2].")
+    next_distance: float | None = Field(description="The same of the next identity.")
+    next_label: str | None
+    margin: float | None = Field(description="`next_distance` - `distance`.")
+    rule: str = Field(description="What makes the score.")
+    score: float | None = Field(description="What is compared with the threshold.")
+    threshold: float | None = Field(description="A match needs `score < threshold`.")
+    p_value: float | None = Field(description="Bound on the share of strangers this close.")
+    note: str | None = Field(description="Why there is no decision, or one to doubt.")
+    items: list[NearestItem] = Field(description="The k nearest items, nearest first.")
+
+
+class Identifications(BaseModel):
+    """The answers to some photos, in their order."""
+
+    model_config = _examples(
+        {
+            "identifications": [
+                {
+                    "query": "shelf.jpg",
+                    "decision": "match",
+                    "label": "Granny-Smith",
+                    "item_id": 86,
+                    "distance": 0.0855,
+                    "next_distance": 0.1937,
+                    "next_label": "Mango",
+                    "margin": 0.1082,
+                    "rule": "margin",
+                    "score": 0.4887,
+                    "threshold": 0.539,
+                    "p_value": 0.013,
+                    "note": None,
+                    "items": [
+                        {
+                            "id": 86,
+                            "label": "Granny-Smith",
+                            "distance": 0.0855,
+                            "path": "/photos/Granny-Smith/041.jpg",
+                            "metadata": {},
+                        }
+                    ],
+                }
+            ],
+            "failed": [],
+        }
+    )
+
+    identifications: list[Identification]
+    failed: list[FailedPhoto] = Field(description="Photos that can't be read, left out above.")
+
+
+class Item(BaseModel):
+    """A reference photo: what `lookalike list --json` prints."""
+
+    model_config = _examples(_ITEM)
+
+    id: int
+    label: str | None
+    source_label: str | None = Field(description="What the folder, CSV or upload said last.")
+    path: str = Field(description="Where the server read its photo.")
+    content_hash: str = Field(description="SHA-256 of the file's bytes.")
+    width: int
+    height: int
+    file_size: int
+    mtime_ns: int
+    metadata: dict[str, Any] = Field(description="Of an upload: `name`, what it was sent under.")
+    added_at: str
+
+
+class Items(BaseModel):
+    """A page of items, in order of id."""
+
+    model_config = _examples({"items": [_ITEM], "total": 2640, "next": 86})
+
+    items: list[Item]
+    total: int = Field(description="Items that meet the conditions, on all pages.")
+    next: int | None = Field(description="What to say as `after` for the next page; null at last.")
+
+
+class Duplicate(BaseModel):
+    """A photo that is in the gallery already."""
+
+    path: str = Field(description="The name it was sent under.")
+    item_id: int
+
+
+class Added(BaseModel):
+    """What adding photos did."""
+
+    model_config = _examples(
+        {"added": 1, "items": [_ITEM], "duplicates": [], "failed": []},
+    )
+
+    added: int
+    items: list[Item] = Field(description="The new items, in the order of the photos.")
+    duplicates: list[Duplicate] = Field(description="Photos left out, being there already.")
+    failed: list[FailedPhoto] = Field(description="Photos that could not be read.")
+
+
+class Relabelling(BaseModel):
+    """Another label for an item."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"label": "Golden-Delicious"}]}
+    )
+
+    label: str | None = Field(
+        min_length=1, max_length=500, description="Null makes the item an identity of its own."
+    )
+
+
+class LabelCount(BaseModel):
+    """A label with its items."""
+
+    label: str
+    items: int
+
+
+class Labels(BaseModel):
+    """The labels of a gallery."""
+
+    model_config = _examples({"labels": [{"label": "Granny-Smith", "items": 41}], "unlabelled": 0})
+
+    labels: list[LabelCount] = Field(description="In alphabetical order.")
+    unlabelled: int = Field(description="Items without a label.")
+
+
+class Calibration(BaseModel):
+    """What a threshold was tuned on, in brief; empty lists where nothing is known.
+
+    At a threshold t, FPIR is at most `p_values[i]` with i the first place where `scores[i] >= t`,
+    and 1 where there is none. DIR is at least `dirs[i - 1]`, and 0 where i is 0.
+    """
+
+    scores: list[float] = Field(default=[], description="Ascending.")
+    p_values: list[float] = Field(
+        default=[], description="For each score, a bound on the share of strangers as low."
+    )
+    dirs: list[float] = Field(
+        default=[], description="For each score, the share of known items identified there."
+    )
+
+
+class Threshold(BaseModel):
+    """A threshold: what `lookalike info --json` prints of it."""
+
+    model_config = _examples(_THRESHOLD)
+
+    value: float = Field(description="A match needs a score below.")
+    rule: str = Field(description="What makes the score.")
+    objective: str = Field(description="What it was tuned for, or `hand`.")
+    source: str = Field(description="What it was tuned on, or `hand`.")
+    encoder_fingerprint: str
+    details: dict[str, Any] = Field(description="What was measured then.")
+    calibration: Calibration
+    created_at: str
+
+
+class Thresholds(BaseModel):
+    """The threshold in force."""
+
+    model_config = _examples({"threshold": _THRESHOLD, "outgrown": False, "note": None})
+
+    threshold: Threshold | None
+    outgrown: bool = Field(description="Whether the gallery's size has changed much since.")
+    note: str | None = Field(description="Why there is none, or one to doubt.")
+
+
+class NewThreshold(BaseModel):
+    """A threshold given by hand."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"value": 0.52, "rule": None}]}
+    )
+
+    value: float = Field(ge=0, le=2, allow_inf_nan=False)
+    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
+        default=None, description="Null keeps the rule in force."
+    )
+
+
+class Tuning(BaseModel):
+    """What a threshold is to be tuned for."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"objective": "fpir=0.05", "rule": None}]}
+    )
+
+    objective: str = Field(
+        default="fpir=0.05",
+        max_length=50,
+        description="`fpir=X`, `far=X`, `precision=X`, `f1`, `accuracy` or `eer`.",
+    )
+    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
+        default=None, description="Null takes the one that does best for the number of labels."
+    )
+
+
+class Job(BaseModel):
+    """A piece of long work."""
+
+    model_config = _examples(_JOB)
+
+    id: str
+    kind: Literal["evaluation", "tuning"]
+    state: Literal["running", "done", "failed"]
+    done: int = Field(description="Steps done.")
+    total: int = Field(description="Steps there are; 0 where nobody knows yet.")
+    result: str = Field(description="Where the result is found when it is done.")
+    problem: str | None = Field(description="Why it failed, in one sentence.")
+    created_at: str
+    updated_at: str
+
+
+class JobList(BaseModel):
+    """The jobs that are remembered, newest first."""
+
+    model_config = _examples({"jobs": [_JOB]})
+
+    jobs: list[Job]
+
+
+class RequestLimits(BaseModel):
+    """What a request may bring."""
+
+    bytes: int = Field(description="Of its body.")
+    files: int = Field(description="Photos in it.")
+    pixels: int = Field(description="Width × height of a photo.")
+
+
+class GalleryState(BaseModel):
+    """What is served, and what this client may do."""
+
+    model_config = _examples(
+        {
+            "name": "groceries",
+            "items": 2640,
+            "labels": 81,
+            "unlabelled": 0,
+            "encoder": "efficientnet_lite0",
+            "dim": 1280,
+            "seq": 14,
+            "may_write": True,
+            "version": "0.1.0",
+            "limits": {"bytes": 67_108_864, "files": 32, "pixels": 50_000_000},
+        }
+    )
+
+    name: str = Field(description="The gallery's folder, without where it lies.")
+    items: int
+    labels: int
+    unlabelled: int = Field(description="Items without a label.")
+    encoder: str
+    dim: int
+    seq: int = Field(description="Writes so far: a page whose number is older shows the past.")
+    may_write: bool = Field(description="Whether the token allows changes.")
+    version: str = Field(description="Of lookalike.")
+    limits: RequestLimits
+
+
+class Health(BaseModel):
+    """How the service is."""
+
+    model_config = _examples({"status": "ok"})
+
+    status: Literal["ok"]
