@@ -7,6 +7,7 @@ over one.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 
 from retrieval.asking import Question, answer
 from retrieval.encoders import Encoder, Preprocessing
-from retrieval.errors import ImageError
 from retrieval.identification import Identification
 from retrieval.images import MAX_PIXELS, decode
 from retrieval.verifying.of_gallery import PairJudge
@@ -62,12 +62,10 @@ def prepare(
     """Decode a photo for an encoder with this preprocessing; safe to call from many threads.
 
     Raises:
-        ImageError: It is no image we can read, or has more than `max_pixels` pixels.
+        ImageError: It is no image we can read, or has more than `max_pixels` pixels; the text is a
+            one-line reason.
     """
-    try:
-        image = decode(data, min_side=preprocessing.resize, max_pixels=max_pixels).image
-    except ImageError as error:
-        raise ImageError(f"{name or 'The image'} can't be used as a query: {error}.") from error
+    image = decode(data, min_side=preprocessing.resize, max_pixels=max_pixels).image
     return Prepared(name, preprocessing.apply(image), preprocessing, data, max_pixels)
 
 
@@ -85,7 +83,8 @@ class AsksTogether(PairJudge):
             max_pixels: Limit on width × height.
 
         Raises:
-            ImageError: It is no image we can read, or has more pixels.
+            ImageError: It is no image we can read, or has more pixels; the text is a one-line
+                reason.
         """
         preprocessing = self._opened.artifact.spec.preprocessing
         return prepare(data, preprocessing, name=name, max_pixels=max_pixels)
@@ -113,7 +112,7 @@ class AsksTogether(PairJudge):
 def _answer(
     opened: Opened, photos: Sequence[Prepared], questions: Sequence[Question]
 ) -> list[Identification]:
-    vectors = opened.encoder.encode(_pixels(photos, opened.encoder))
+    vectors = _encode(opened.encoder, _pixels(photos, opened.encoder))
     alike: dict[tuple[int, int | None], list[int]] = defaultdict(list)
     for place, asked in enumerate(questions):
         alike[asked.depth, asked.identities].append(place)
@@ -124,6 +123,15 @@ def _answer(
             asked, name = questions[place], photos[place].name
             answers[place] = answer(found, row, asked, name, vectors[place])
     return [answers[place] for place in range(len(photos))]
+
+
+def _encode(encoder: Encoder, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    if len(pixels) == 1:
+        return encoder.encode(pixels)
+    # A part for each core, side by side: the runtime wastes less than on one batch over all cores.
+    parts = np.array_split(pixels, min(len(pixels), os.cpu_count() or 1))
+    encoding = [encoder.submit(part) for part in parts]
+    return np.concatenate([one.result() for one in encoding])
 
 
 def _pixels(photos: Sequence[Prepared], encoder: Encoder) -> NDArray[np.uint8]:

@@ -81,7 +81,7 @@ def create_app(gallery_path: Path, settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(router)
     # The last one added is the first to see a request.
-    app.add_middleware(Intake, limits=settings.limits)
+    app.add_middleware(Intake, limits=settings.limits, backlog=serving.backlog)
     app.add_middleware(
         Gate, tokens=settings.tokens, hosts=settings.hosts, cors_origins=settings.cors_origins
     )

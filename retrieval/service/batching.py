@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
@@ -48,7 +49,7 @@ class Batcher(Generic[_In, _Out]):
                 piece alone.
             largest: Pieces in a batch.
             seconds: How long a piece waits for others.
-            room: Pieces announced and not yet done; beyond, they are refused.
+            room: Pieces that may be inside; beyond, they are refused.
             seen: Told the size of every batch.
             told: Told how many pieces are inside, whenever that changes.
         """
@@ -61,6 +62,7 @@ class Batcher(Generic[_In, _Out]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._queue: deque[_Waiting[_In, _Out]] = deque()
         self._inside = 0
+        self._coming = 0
         self._changed = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         # Seconds a piece takes of late, to tell others when to come again.
@@ -78,36 +80,49 @@ class Batcher(Generic[_In, _Out]):
             self._runner.cancel()
         self._thread.shutdown()
 
-    def announce(self, count: int = 1) -> None:
-        """Take room for pieces that are to come; each is followed by `submit` or `withdraw`.
+    def backlog(self) -> float:
+        """Return in how many seconds what is inside will be done, by the pace of late."""
+        return self._inside * self._pace
+
+    @contextmanager
+    def room(self, count: int) -> Iterator[None]:
+        """Take room for some pieces, from before they are prepared until they are done.
 
         Raises:
-            ProblemError: There is no room; it says when to come again.
+            ProblemError: There is none; it says when to come again.
         """
         if self._inside and self._inside + count > self._room:
             raise busy(
                 f"{self._inside} photos are waiting, as many as the service takes on: try again in "
                 "a moment.",
-                seconds=self._inside * self._pace,
+                seconds=self.backlog(),
             )
-        self._inside += count
-        self._told(self._inside)
+        self._enter(count)
+        try:
+            yield
+        finally:
+            self._enter(-count)
 
-    def withdraw(self) -> None:
-        """Give back the room of one piece that will not come."""
-        self._inside -= 1
-        self._told(self._inside)
-        self._changed.set()
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Announce a piece while it is prepared: others wait for it, though not for long."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
+            self._changed.set()
 
     async def submit(self, one: _In) -> _Out:
-        """Have an announced piece done."""
+        """Have a piece done."""
         waiting = _Waiting[_In, _Out](one, asyncio.get_running_loop().create_future(), monotonic())
         self._queue.append(waiting)
         self._changed.set()
-        try:
-            return await waiting.result
-        finally:
-            self.withdraw()
+        return await waiting.result
+
+    def _enter(self, count: int) -> None:
+        self._inside += count
+        self._told(self._inside)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -135,14 +150,14 @@ class Batcher(Generic[_In, _Out]):
                     waiting.result.set_result(result)
 
     async def _gather(self) -> None:
-        """Wait until there is a batch: a full one, or all that were announced, or long enough."""
+        """Wait until there is a batch: a full one, or nothing more is coming, or long enough."""
         while True:
             self._changed.clear()
             ready = len(self._queue)
             left = None
             if ready:
                 left = self._queue[0].since + self._seconds - monotonic()
-                if ready >= min(self._largest, self._inside) or left <= 0:
+                if ready >= self._largest or not self._coming or left <= 0:
                     return
             try:
                 async with asyncio.timeout(left):

@@ -17,8 +17,8 @@ from retrieval.json_text import to_json
 from retrieval.service.answers import result
 from retrieval.service.evaluation_schemas import Evaluated, EvaluationPlan
 from retrieval.service.headers import REPORT_PATH
+from retrieval.service.job_schemas import Job
 from retrieval.service.problems import ProblemError, documented
-from retrieval.service.schemas import Job
 from retrieval.service.serving import WORK, Served
 
 router = APIRouter(tags=["evaluation"])

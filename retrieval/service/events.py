@@ -11,9 +11,9 @@ from fastapi.responses import Response, StreamingResponse
 
 from retrieval.json_text import to_json
 from retrieval.service.answers import result
+from retrieval.service.job_schemas import Job, JobList
 from retrieval.service.jobs import Job as StoredJob
 from retrieval.service.problems import ProblemError, documented
-from retrieval.service.schemas import Job, JobList
 from retrieval.service.serving import Served, Serving
 
 router = APIRouter(tags=["jobs"])

@@ -10,10 +10,10 @@ from fastapi.responses import Response
 from retrieval.asking_together import Ask
 from retrieval.identification import Identification
 from retrieval.service.answers import result
-from retrieval.service.problems import ProblemError, documented
+from retrieval.service.problems import documented
 from retrieval.service.schemas import Identifications
 from retrieval.service.serving import Served
-from retrieval.service.uploads import require_few, shown_name
+from retrieval.service.uploads import require_few, shown_name, unreadable
 
 router = APIRouter(tags=["identify"])
 
@@ -53,9 +53,5 @@ async def identify(
     read = [one for one in answers if isinstance(one, Identification)]
     failed = [one for one in answers if not isinstance(one, Identification)]
     if not read:
-        raise ProblemError(
-            422,
-            failed[0].reason,
-            failed=[{"path": one.path, "reason": one.reason} for one in failed],
-        )
+        raise unreadable(failed, "can't be used as a query")
     return result({"identifications": read, "failed": failed})

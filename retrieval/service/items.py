@@ -14,7 +14,7 @@ from retrieval.service.problems import ProblemError, documented
 from retrieval.service.schemas import Added, Item, Items, Relabelling
 from retrieval.service.serving import Served, Serving
 from retrieval.service.thumbnails import Side, name
-from retrieval.service.uploads import add_uploads, require_few, shown_name
+from retrieval.service.uploads import add_uploads, require_few, shown_name, unreadable
 
 router = APIRouter(tags=["items"])
 ItemId = Annotated[int, Path(ge=1, le=2**63 - 1, description="The item's number.")]
@@ -77,15 +77,16 @@ async def add_items(
     limit = served.settings.limits.pixels
     said = (label or "").strip() or None
     done = await served.write(
-        lambda: add_uploads(served.gallery, photos, label=said, max_pixels=limit)
+        lambda: add_uploads(
+            served.gallery,
+            photos,
+            label=said,
+            max_pixels=limit,
+            stopping=lambda: served.stopping,
+        )
     )
     if done.failed and not done.items and not done.duplicates:
-        first = done.failed[0]
-        raise ProblemError(
-            422,
-            f"{first.path or 'The image'} can't be added: {first.reason}.",
-            failed=[{"path": one.path, "reason": one.reason} for one in done.failed],
-        )
+        raise unreadable(done.failed, "can't be added")
     return result(done, status=201 if done.items else 200)
 
 

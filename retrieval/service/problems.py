@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from http import HTTPStatus
 from pathlib import Path
@@ -61,7 +62,7 @@ class ProblemError(HTTPException):
 
 def busy(detail: str, *, seconds: float = 1) -> ProblemError:
     """Refuse politely: come again after so many seconds."""
-    return ProblemError(503, detail, headers={"Retry-After": str(max(1, round(seconds)))})
+    return ProblemError(503, detail, headers={"Retry-After": str(max(1, math.ceil(seconds)))})
 
 
 def problem(

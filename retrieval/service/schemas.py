@@ -19,38 +19,17 @@ _ITEM = {
     "metadata": {"name": "041.jpg"},
     "added_at": "2026-11-24T10:00:00Z",
 }
-_CALIBRATION = {"scores": [0.31, 0.42], "p_values": [0.02, 0.05], "dirs": [0.11, 0.32]}
-_THRESHOLD = {
-    "value": 0.539,
-    "rule": "margin",
-    "objective": "fpir=0.05",
-    "source": "gallery",
-    "encoder_fingerprint": "39bb72720d042357a5d6f2d9d6c3e0a1d2b3c4d5e6f708192a3b4c5d6e7f8091",
-    "details": {"promised": True, "fpir": 0.048, "dir": 0.121, "items": 2640, "labels": 81},
-    "calibration": _CALIBRATION,
-    "created_at": "2026-11-24T10:00:00Z",
-}
-_JOB = {
-    "id": "c0ffee00c0ffee00",
-    "kind": "evaluation",
-    "state": "running",
-    "done": 1024,
-    "total": 2640,
-    "result": "/v1/evaluation",
-    "problem": None,
-    "created_at": "2026-11-24T10:00:00.000Z",
-    "updated_at": "2026-11-24T10:00:01.000Z",
-}
 
 
-def _examples(*examples: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)})
+def examples(*shown: dict[str, Any]) -> ConfigDict:
+    """Show examples of a model."""
+    return ConfigDict(json_schema_extra={"examples": list(shown)})
 
 
 class Problem(BaseModel):
     """What went wrong, after RFC 9457."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "type": "about:blank",
             "title": "Unprocessable Content",
@@ -120,7 +99,7 @@ class Identification(BaseModel):
 class Identifications(BaseModel):
     """The answers to some photos, in their order."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "identifications": [
                 {
@@ -159,7 +138,7 @@ class Identifications(BaseModel):
 class Item(BaseModel):
     """A reference photo: what `lookalike list --json` prints."""
 
-    model_config = _examples(_ITEM)
+    model_config = examples(_ITEM)
 
     id: int
     label: str | None
@@ -177,7 +156,7 @@ class Item(BaseModel):
 class Items(BaseModel):
     """A page of items, in order of id."""
 
-    model_config = _examples({"items": [_ITEM], "total": 2640, "next": 86})
+    model_config = examples({"items": [_ITEM], "total": 2640, "next": 86})
 
     items: list[Item]
     total: int = Field(description="Items that meet the conditions, on all pages.")
@@ -194,7 +173,7 @@ class Duplicate(BaseModel):
 class Added(BaseModel):
     """What adding photos did."""
 
-    model_config = _examples(
+    model_config = examples(
         {"added": 1, "items": [_ITEM], "duplicates": [], "failed": []},
     )
 
@@ -226,105 +205,10 @@ class LabelCount(BaseModel):
 class Labels(BaseModel):
     """The labels of a gallery."""
 
-    model_config = _examples({"labels": [{"label": "Granny-Smith", "items": 41}], "unlabelled": 0})
+    model_config = examples({"labels": [{"label": "Granny-Smith", "items": 41}], "unlabelled": 0})
 
     labels: list[LabelCount] = Field(description="In alphabetical order.")
     unlabelled: int = Field(description="Items without a label.")
-
-
-class Calibration(BaseModel):
-    """What a threshold was tuned on, in brief; empty lists where nothing is known.
-
-    At a threshold t, FPIR is at most `p_values[i]` with i the first place where `scores[i] >= t`,
-    and 1 where there is none. DIR is at least `dirs[i - 1]`, and 0 where i is 0.
-    """
-
-    scores: list[float] = Field(default=[], description="Ascending.")
-    p_values: list[float] = Field(
-        default=[], description="For each score, a bound on the share of strangers as low."
-    )
-    dirs: list[float] = Field(
-        default=[], description="For each score, the share of known items identified there."
-    )
-
-
-class Threshold(BaseModel):
-    """A threshold: what `lookalike info --json` prints of it."""
-
-    model_config = _examples(_THRESHOLD)
-
-    value: float = Field(description="A match needs a score below.")
-    rule: str = Field(description="What makes the score.")
-    objective: str = Field(description="What it was tuned for, or `hand`.")
-    source: str = Field(description="What it was tuned on, or `hand`.")
-    encoder_fingerprint: str
-    details: dict[str, Any] = Field(description="What was measured then.")
-    calibration: Calibration
-    created_at: str
-
-
-class Thresholds(BaseModel):
-    """The threshold in force."""
-
-    model_config = _examples({"threshold": _THRESHOLD, "outgrown": False, "note": None})
-
-    threshold: Threshold | None
-    outgrown: bool = Field(description="Whether the gallery's size has changed much since.")
-    note: str | None = Field(description="Why there is none, or one to doubt.")
-
-
-class NewThreshold(BaseModel):
-    """A threshold given by hand."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"value": 0.52, "rule": None}]}
-    )
-
-    value: float = Field(ge=0, le=2, allow_inf_nan=False)
-    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
-        default=None, description="Null keeps the rule in force."
-    )
-
-
-class Tuning(BaseModel):
-    """What a threshold is to be tuned for."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"objective": "fpir=0.05", "rule": None}]}
-    )
-
-    objective: str = Field(
-        default="fpir=0.05",
-        max_length=50,
-        description="`fpir=X`, `far=X`, `precision=X`, `f1`, `accuracy` or `eer`.",
-    )
-    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
-        default=None, description="Null takes the one that does best for the number of labels."
-    )
-
-
-class Job(BaseModel):
-    """A piece of long work."""
-
-    model_config = _examples(_JOB)
-
-    id: str
-    kind: Literal["evaluation", "tuning"]
-    state: Literal["running", "done", "failed"]
-    done: int = Field(description="Steps done.")
-    total: int = Field(description="Steps there are; 0 where nobody knows yet.")
-    result: str = Field(description="Where the result is found when it is done.")
-    problem: str | None = Field(description="Why it failed, in one sentence.")
-    created_at: str
-    updated_at: str
-
-
-class JobList(BaseModel):
-    """The jobs that are remembered, newest first."""
-
-    model_config = _examples({"jobs": [_JOB]})
-
-    jobs: list[Job]
 
 
 class RequestLimits(BaseModel):
@@ -338,7 +222,7 @@ class RequestLimits(BaseModel):
 class GalleryState(BaseModel):
     """What is served, and what this client may do."""
 
-    model_config = _examples(
+    model_config = examples(
         {
             "name": "groceries",
             "items": 2640,
@@ -368,6 +252,6 @@ class GalleryState(BaseModel):
 class Health(BaseModel):
     """How the service is."""
 
-    model_config = _examples({"status": "ok"})
+    model_config = examples({"status": "ok"})
 
     status: Literal["ok"]

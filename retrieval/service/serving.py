@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
+from PIL import Image
 
 from retrieval.asking_together import Ask, Prepared
 from retrieval.embedding import FailedPhoto
@@ -74,8 +76,8 @@ class Serving:
         self.stopping = True
         self.ready = False
         await self._batcher.close()
-        self._decoding.shutdown()
-        self._writing.shutdown()
+        self._decoding.shutdown(cancel_futures=True)
+        self._writing.shutdown(cancel_futures=True)
         self.jobs.close()
         self.gallery.close()
 
@@ -88,14 +90,19 @@ class Serving:
             ProblemError: There are too many waiting, or it took too long.
             GalleryError: There is no verifier, if it is asked for.
         """
-        self._batcher.announce(len(photos))
-        one_by_one = [self._identify(data, name, ask) for data, name in photos]
         seconds = self.settings.limits.seconds
         try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.gather(*one_by_one)
+            with self._batcher.room(len(photos)):
+                async with asyncio.timeout(seconds):
+                    return await asyncio.gather(
+                        *(self._identify(data, name, ask) for data, name in photos)
+                    )
         except TimeoutError as error:
             raise busy(f"No answer was found within {seconds:g} seconds: try again.") from error
+
+    def backlog(self) -> float:
+        """Return in how many seconds the photos that wait will be identified."""
+        return self._batcher.backlog()
 
     async def write(self, change: Callable[[], _T]) -> _T:
         """Run what changes the gallery and takes long, in turn with others of its kind."""
@@ -107,16 +114,13 @@ class Serving:
         loop = asyncio.get_running_loop()
         limit = self.settings.limits.pixels
         try:
-            prepared = await loop.run_in_executor(
-                self._decoding,
-                lambda: self.gallery.prepare(data, name=name, max_pixels=limit),
-            )
+            with self._batcher.coming():
+                prepared = await loop.run_in_executor(
+                    self._decoding,
+                    lambda: self.gallery.prepare(data, name=name, max_pixels=limit),
+                )
         except ImageError as error:
-            self._batcher.withdraw()
             return FailedPhoto(name or "", str(error))
-        except BaseException:
-            self._batcher.withdraw()
-            raise
         return await self._batcher.submit((prepared, ask))
 
     def _answer(
@@ -134,12 +138,16 @@ class Serving:
 
     def _warm_up(self) -> None:
         """Let the encoder compile for one photo and for several before anybody waits for it."""
-        import numpy as np
-
-        encoder = self.gallery.encoder
-        size = encoder.spec.preprocessing.size
+        photo = self.gallery.prepare(_small_photo())
         for count in (1, 2):
-            encoder.encode(np.zeros((count, size, size, 3), dtype=np.uint8))
+            self.gallery.identify_prepared([photo] * count, [Ask(k=1)] * count)
+
+
+def _small_photo() -> bytes:
+    """Return the file of a picture of nothing."""
+    made = BytesIO()
+    Image.new("RGB", (8, 8)).save(made, "PNG")
+    return made.getvalue()
 
 
 def serving(request: Request) -> Serving:

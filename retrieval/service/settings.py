@@ -14,6 +14,7 @@ class Limits:
 
     Attributes:
         request_bytes: Size of a request's body.
+        held_bytes: Bodies of all requests at a time; beyond, requests are refused.
         files: Files in one request.
         pixels: Width × height of a photo.
         seconds: Time for a request's body to arrive, and again for it to be answered.
@@ -26,6 +27,7 @@ class Limits:
     """
 
     request_bytes: int = 64 * 2**20
+    held_bytes: int = 512 * 2**20
     files: int = 32
     pixels: int = 50_000_000
     seconds: float = 30.0

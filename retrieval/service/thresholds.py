@@ -10,9 +10,10 @@ from retrieval.calibration import outgrown
 from retrieval.evaluation.objectives import Objective
 from retrieval.identification import EMPTY, OUTGROWN
 from retrieval.service.answers import result
+from retrieval.service.job_schemas import Job
 from retrieval.service.problems import documented
-from retrieval.service.schemas import Job, NewThreshold, Threshold, Thresholds, Tuning
 from retrieval.service.serving import Served
+from retrieval.service.threshold_schemas import NewThreshold, Threshold, Thresholds, Tuning
 
 router = APIRouter(tags=["thresholds"])
 _NONE = (

@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -23,7 +23,7 @@ from retrieval.building import Duplicate
 from retrieval.embedding import FailedPhoto
 from retrieval.errors import ImageError
 from retrieval.images import decode
-from retrieval.service.problems import ProblemError
+from retrieval.service.problems import ProblemError, busy
 from retrieval.sources import Label, Source
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _LONGEST_NAME = 200
 # Formats that lose nothing stay so; a photo of another becomes a JPEG this good.
 _LOSSLESS = (b"\x89PNG", b"GIF8", b"BM", b"II", b"MM", b"(\0\0\0")
 _QUALITY = 95
+# The levels above take several times as long for a few percent.
+_COMPRESSION = 3
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,23 @@ def shown_name(file: UploadFile) -> str | None:
     return kept[:_LONGEST_NAME] or None
 
 
+def unreadable(failed: Sequence[FailedPhoto], what: str) -> ProblemError:
+    """Tell that none of the photos sent can be read."""
+    first = failed[0]
+    return ProblemError(
+        422,
+        f"{first.path or 'The image'} {what}: {first.reason}.",
+        failed=[{"path": one.path, "reason": one.reason} for one in failed],
+    )
+
+
 def add_uploads(
     gallery: Gallery,
     photos: Sequence[tuple[bytes, str | None]],
     *,
     label: str | None,
     max_pixels: int,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Added:
     """Keep photos, and make items of them; when this returns they are on disk for good.
 
@@ -93,6 +106,10 @@ def add_uploads(
         photos: The bytes of files, each with the name it was sent under.
         label: What all of them show; `None` makes each an identity of its own.
         max_pixels: Limit on a photo's width × height.
+        stopping: Asked before each photo: whether to give up, adding none.
+
+    Raises:
+        ProblemError: It was given up.
     """
     folder = gallery.path.resolve() / FOLDER
     folder.mkdir(exist_ok=True)
@@ -100,6 +117,8 @@ def add_uploads(
     duplicates: list[Duplicate] = []
     failed: list[FailedPhoto] = []
     for data, name in photos:
+        if stopping():
+            raise busy("The service is ending, and has added none of these: send them again.")
         same = gallery.items(content_hash=hashlib.sha256(data).hexdigest())
         if not same:
             try:
@@ -131,7 +150,7 @@ def _keep(data: bytes, folder: Path, max_pixels: int) -> Path:
     made = BytesIO()
     if data.startswith(_LOSSLESS):
         suffix = "png"
-        bare.save(made, "PNG")
+        bare.save(made, "PNG", compress_level=_COMPRESSION)
     else:
         suffix = "jpg"
         bare.save(made, "JPEG", quality=_QUALITY, subsampling=0)
