@@ -125,6 +125,7 @@ class EvaluationPlan(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        strict=True,
         json_schema_extra={"examples": [{"strangers": 0.2, "repeats": 10, "seed": 0}]},
     )
 

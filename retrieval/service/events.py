@@ -52,7 +52,7 @@ def show_job(served: Served, job_id: JobId) -> Response:
         200: {
             "description": "Events `progress`, then one `done` or `failed`; each one's data is the "
             "job. The stream ends with the job.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {}},
         },
         **documented(401, 404, 421, 422, 503),
     },

@@ -115,15 +115,27 @@ def without_folders(text: str, gallery: Path) -> str:
     return text[:1].upper() + text[1:] if text.startswith("the gallery") else text
 
 
+def _allowed(app: FastAPI, path: str) -> list[str]:
+    """Return the methods of all routes of a path: one route alone only knows its own."""
+    return sorted(
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path)
+        for method in operations
+    )
+
+
 def explain_problems(app: FastAPI, gallery: Path) -> None:
     """Let an app tell all its failures as problems; what names the gallery's folder does not."""
 
     def told(error: Exception) -> str:
         return without_folders(str(error), gallery)
 
-    async def http(_request: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
         headers = dict(error.headers) if error.headers else None
+        if error.status_code == 405 and (allowed := _allowed(app, request.url.path)):
+            headers = {"Allow": ", ".join(allowed)}
         if isinstance(error, ProblemError):
             return problem(error.status_code, error.detail, headers=headers, **error.more)
         meaning = MEANINGS.get(error.status_code, str(error.detail))

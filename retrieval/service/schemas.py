@@ -187,7 +187,9 @@ class Relabelling(BaseModel):
     """Another label for an item."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"label": "Golden-Delicious"}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"label": "Golden-Delicious"}]},
     )
 
     label: str | None = Field(

@@ -66,7 +66,9 @@ class NewThreshold(BaseModel):
     """A threshold given by hand."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"value": 0.52, "rule": None}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"value": 0.52, "rule": None}]},
     )
 
     value: float = Field(ge=0, le=2, allow_inf_nan=False)
@@ -79,7 +81,9 @@ class Tuning(BaseModel):
     """What a threshold is to be tuned for."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"objective": "fpir=0.05", "rule": None}]}
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"objective": "fpir=0.05", "rule": None}]},
     )
 
     objective: str = Field(

@@ -88,16 +88,18 @@ def photo(draw_photo: Callable[..., Image.Image]) -> Callable[..., bytes]:
     return make
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Callable[..., AbstractContextManager[tuple[Client, Any]]]:
+@pytest.fixture(scope="session")
+def process(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., AbstractContextManager[tuple[Client, Any]]]:
     """Run `lookalike serve` in a process of its own: a client of it, and the process."""
 
     @contextmanager
     def run(path: Path, *arguments: object) -> Iterator[tuple[Client, subprocess.Popen[str]]]:
         command = [sys.executable, "-c", _SERVE, "serve", "-g", str(path), "--port", "0"]
-        log = (tmp_path / "serve.log").open("w+")
+        told = tmp_path_factory.mktemp("serve") / "log"
         with (
-            log,
+            told.open("w") as log,
             subprocess.Popen(
                 [*command, *map(str, arguments)],
                 stdout=subprocess.PIPE,
@@ -108,7 +110,7 @@ def process(tmp_path: Path) -> Callable[..., AbstractContextManager[tuple[Client
         ):
             try:
                 said = running.stdout.readline() if running.stdout else ""
-                assert " served at " in said, (tmp_path / "serve.log").read_text()
+                assert " served at " in said, told.read_text()
                 url = said.split(" served at ")[1].split()[0]
                 with Client(base_url=url, timeout=60, trust_env=False) as asking:
                     yield asking, running

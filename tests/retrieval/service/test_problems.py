@@ -46,6 +46,19 @@ def test_every_failure_has_the_members_of_a_problem(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/v1/items", "GET, POST"),
+        ("/v1/items/3", "DELETE, GET, PATCH"),
+        ("/v1/thresholds", "GET, POST, PUT"),
+    ],
+)
+def test_what_can_be_done_instead_is_told(client: TestClient, path: str, methods: str) -> None:
+    answer = client.request("TRACE", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+
+
+@pytest.mark.parametrize(
     ("error", "status"),
     [
         (StoreError("{path}/gallery.db was busy."), 503),

@@ -69,7 +69,8 @@ def test_adding_photos_leaves_one_set_by_hand_alone(
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"value": "low"}, {"value": -1}, {"value": 0.1, "rule": "verifier"}]
+    "body",
+    [{}, {"value": "0.5"}, {"value": True}, {"value": -1}, {"value": 0.1, "rule": "verifier"}],
 )
 def test_what_is_no_threshold_is_refused(client: TestClient, body: dict[str, Any]) -> None:
     before = client.get("/v1/thresholds").json()
