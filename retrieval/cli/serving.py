@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from retrieval.cli import options
+
+_NEEDS = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
 @click.command()
@@ -76,16 +79,17 @@ def serve(
     Only this machine can connect, unless --host says otherwise; then a token is needed.
     """
     from retrieval.errors import LookalikeError
-    from retrieval.gallery import Gallery
 
-    try:
-        from retrieval.service import running
-        from retrieval.service.security import Tokens, read_tokens
-        from retrieval.service.settings import Limits, Settings
-    except ImportError as error:
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
         raise LookalikeError(
-            f"The service needs {error.name}: run `pip install 'lookalike[serve]'`."
-        ) from error
+            f"The service needs {' and '.join(missing)}: run `pip install 'lookalike[serve]'`."
+        )
+    from retrieval.gallery import Gallery
+    from retrieval.service import running
+    from retrieval.service.security import Tokens, read_tokens
+    from retrieval.service.settings import Limits, Settings
+
     limits = Limits(
         request_bytes=max_megabytes * 2**20, pixels=max_megapixels * 1_000_000, photos=queue
     )

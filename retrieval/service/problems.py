@@ -139,6 +139,8 @@ def explain_problems(app: FastAPI, gallery: Path) -> None:
         if isinstance(error, ProblemError):
             return problem(error.status_code, error.detail, headers=headers, **error.more)
         meaning = MEANINGS.get(error.status_code, str(error.detail))
+        if error.status_code == 400:
+            meaning = f"The request can't be read: {str(error.detail).rstrip('.')}."
         return problem(error.status_code, meaning, headers=headers)
 
     async def invalid(_request: Request, error: Exception) -> Response:

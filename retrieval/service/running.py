@@ -50,10 +50,10 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+    except OSError as error:
         raise LookalikeError(
-            f"{host}:{port} can't be listened on ({reason}): choose another --port or --host."
+            f"{host}:{port} can't be listened on ({error.strerror}): choose another --port or "
+            "--host."
         ) from error
 
 
