@@ -47,10 +47,17 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         LookalikeError: It can't be had.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # By its protocol's name asyncio knows that it may switch Nagle's delay off: 40 ms an answer.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        if os.name == "posix":  # a port that was just given back may be taken
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+        return listening
     except OSError as error:
+        listening.close()
         raise LookalikeError(
             f"{host}:{port} can't be listened on ({error.strerror}): choose another --port or "
             "--host."
