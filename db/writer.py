@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from db.errors import NotRestorable, StoreError
@@ -138,6 +138,15 @@ class Writer(Reader):
             )
         )
         return next(self.items(ids=[item_id]))
+
+    def move_paths(self, before: str, after: str) -> None:
+        """Let all paths that begin with one text begin with another; removed items' too."""
+        for row in (ItemRow, RemovedItemRow):
+            self._connection.execute(
+                update(row)
+                .where(func.substr(row.path, 1, len(before)) == before)
+                .values(path=literal(after) + func.substr(row.path, len(before) + 1))
+            )
 
     def relabel_items(self, ids: Sequence[int], label: str | None) -> int:
         """Give items another label (`None`: an identity of their own); return how many."""

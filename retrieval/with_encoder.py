@@ -22,6 +22,7 @@ from retrieval.encoder_folders import load_artifact
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import EncoderChanged, EncoderError, GalleryError
 from retrieval.folder import INDEX, is_encoder
+from retrieval.kept_photos import folder_of_kept
 from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
 
@@ -82,6 +83,10 @@ class WithEncoder(Contents):
     def encoder(self) -> Encoder:
         """The encoder the gallery belongs to now, started at first use."""
         return self._latest().encoder
+
+    def folder_of_kept(self) -> Path:
+        """Return the folder for photos that have no place of their own, made if need be."""
+        return folder_of_kept(self._store, self.path)
 
     def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
         """Make sure that `encoder` is this gallery's encoder.

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.service.serving import Serving
 
-FOLDER = "uploads"
 _LONGEST_NAME = 200
 # Formats that lose nothing stay so; a photo of another becomes a JPEG this good.
 _LOSSLESS = (b"\x89PNG", b"GIF8", b"BM", b"II", b"MM", b"(\0\0\0")
@@ -111,8 +110,7 @@ def add_uploads(
     Raises:
         ProblemError: It was given up.
     """
-    folder = gallery.path.resolve() / FOLDER
-    folder.mkdir(exist_ok=True)
+    folder = gallery.folder_of_kept()
     sources: dict[Path, Source] = {}
     duplicates: list[Duplicate] = []
     failed: list[FailedPhoto] = []
