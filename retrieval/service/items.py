@@ -11,7 +11,7 @@ from db import Item as StoredItem
 from retrieval.errors import ImageError
 from retrieval.service.answers import result
 from retrieval.service.problems import ProblemError, documented
-from retrieval.service.schemas import Added, Item, Items, Relabelling
+from retrieval.service.schemas import NO_CONTROLS, Added, Item, Items, Relabelling
 from retrieval.service.serving import Served, Serving
 from retrieval.service.thumbnails import Side, name
 from retrieval.service.uploads import add_uploads, require_few, shown_name, unreadable
@@ -63,7 +63,11 @@ async def add_items(
     images: Annotated[list[UploadFile], File(description="Photos, one part each.")],
     label: Annotated[
         str | None,
-        Form(max_length=500, description="What all of them show; empty or left out for none."),
+        Form(
+            max_length=500,
+            pattern=NO_CONTROLS,
+            description="What all of them show; empty or left out for none.",
+        ),
     ] = None,
 ) -> Response:
     """Make items of photos; once this answers they are on disk for good.

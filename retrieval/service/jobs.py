@@ -134,7 +134,9 @@ class Jobs:
         except (LookalikeError, StoreError) as error:
             problem = without_folders(str(error), gallery)
         except Exception:  # noqa: BLE001 - told to the log, and the job must not stay running
-            _log.exception("A job failed.")
+            # Once the gallery is closed under it, it can but fail.
+            if not self._closed.is_set():
+                _log.exception("A job failed.")
             problem = _FAULT
         with self._lock:
             if not self._closed.is_set():

@@ -31,14 +31,14 @@ def require_safe(host: str, settings: Settings) -> Settings:
     Raises:
         LookalikeError: Other machines could reach it, and there are no tokens.
     """
-    if _is_loopback(host):
-        return replace(settings, hosts=LOOPBACK)
-    if not settings.tokens:
+    if settings.tokens:
+        return settings
+    if not _is_loopback(host):
         raise LookalikeError(
             f"With --host {host} other machines reach this gallery: name a --token-file with a "
             "line like write:TOKEN, or serve 127.0.0.1 only."
         )
-    return settings
+    return replace(settings, hosts=(*LOOPBACK, f"[{host}]" if ":" in host else host))
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+"""A label is one line of text."""
 _ITEM = {
     "id": 86,
     "label": "Granny-Smith",
@@ -192,8 +194,10 @@ class Relabelling(BaseModel):
         json_schema_extra={"examples": [{"label": "Golden-Delicious"}]},
     )
 
-    label: str | None = Field(
-        min_length=1, max_length=500, description="Null makes the item an identity of its own."
+    label: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = Field(
+        max_length=500,
+        pattern=NO_CONTROLS,
+        description="Null makes the item an identity of its own.",
     )
 
 

@@ -28,7 +28,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _SHORTEST = 16
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Names by which a machine calls itself."""
-_CHALLENGE = 'Bearer realm="lookalike", Basic realm="lookalike", charset="UTF-8"'
+_CHALLENGE = 'Basic realm="lookalike", charset="UTF-8", Bearer realm="lookalike"'
 
 
 @dataclass(frozen=True)
