@@ -28,11 +28,11 @@ class _Waiting(Generic[_In, _Out]):
 
 
 class Batcher(Generic[_In, _Out]):
-    """Gathers single pieces of work into batches for one thread.
+    """Gathers single pieces of work into batches, which are done in threads of its own.
 
-    Who comes while the thread is at work waits for the next batch anyway; when it is idle, a piece
-    waits only while others are announced, and never longer than `seconds`. All methods but the
-    constructor are for one event loop.
+    Who comes while a batch is worked on waits for the next one anyway; otherwise a piece waits only
+    while others are coming, and never longer than `seconds`. All methods but the constructor are
+    for one event loop.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Batcher(Generic[_In, _Out]):
         """Start nothing yet.
 
         Args:
-            work: Does a batch, in the thread; a result that is an exception is raised for its
+            work: Does a batch, in a thread; a result that is an exception is raised for its
                 piece alone.
             largest: Pieces in a batch.
             seconds: How long a piece waits for others.
