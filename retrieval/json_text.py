@@ -20,7 +20,7 @@ def to_json(result: Any) -> str:
 
 def to_plain(value: Any) -> Any:
     """Return what JSON knows of a result: dicts, lists, text, numbers."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _PLAIN:  # most values are, and the service asks for many
         return value
     names = _names(kind)
