@@ -12,7 +12,6 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from retrieval.errors import LookalikeError
 
@@ -149,7 +148,7 @@ class Gate:
     def _same_site(self, headers: dict[bytes, str], host: str) -> bool:
         origin = headers.get(b"origin")
         if origin is not None:
-            return origin in self._origins or bool(host and urlsplit(origin).netloc == host)
+            return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
         return headers.get(b"sec-fetch-site", "none") in ("none", "same-origin")
 
 
