@@ -1,5 +1,6 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
+from db.conditions import Condition
 from db.errors import NotRestorable, StoreError
 from db.glance import Glance
 from db.reader import Reader
@@ -18,6 +19,7 @@ from db.writer import Writer
 
 __all__ = [
     "Candidate",
+    "Condition",
     "Failure",
     "Generation",
     "Glance",

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError
 
+from db.conditions import NUMBER, number
 from db.errors import StoreError
 
 # Three float16 vectors of 1280 dimensions fill a page to 94 %; SQLite's default of 4096 holds one.
@@ -45,6 +46,7 @@ def connect(path: Path, *, create: bool = False) -> Engine:
             pragmas = [f"page_size = {PAGE_SIZE}", "journal_mode = WAL", *pragmas]
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function(NUMBER, 1, number, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from sqlalchemy import Engine, insert, text
 
 from db import migrate
-from db.engine import connect, transaction
+from db.engine import connect, sentence, transaction
 from db.errors import StoreError
 from db.glance import Glance, Glances
 from db.reader import Reader
@@ -94,6 +95,31 @@ class Store:
         with transaction(self._engine, "read") as connection:
             rows = connection.scalars(text("PRAGMA integrity_check")).all()
         return [row for row in rows if row != "ok"]
+
+    def shrink(self, free_share: float) -> int:
+        """Rewrite the file without its free pages, if they are more than this share of it.
+
+        Readers go on meanwhile, and writers wait.
+
+        Returns:
+            By how many bytes it is smaller.
+        """
+        pooled = self._engine.raw_connection()
+        execute = cast("sqlite3.Connection", pooled.driver_connection).execute
+
+        def ask(name: str) -> int:
+            return int(execute(f"PRAGMA {name}").fetchone()[0])
+
+        try:
+            pages = ask("page_count")
+            if ask("freelist_count") <= free_share * pages:
+                return 0
+            execute("VACUUM")  # outside any transaction
+            return (pages - ask("page_count")) * ask("page_size")
+        except sqlite3.DatabaseError as error:
+            raise StoreError(sentence(error, self._engine)) from error
+        finally:
+            pooled.close()
 
     def close(self) -> None:
         """Close all connections; the last one to go folds the write-ahead log into the file."""

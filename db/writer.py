@@ -61,6 +61,7 @@ class Writer(Reader):
         query = insert(ItemRow).returning(ItemRow.id, sort_by_parameter_order=True)
         values = [_columns(item) | {"added_at": added_at} for item in items]
         ids = list(self._connection.scalars(query, values))
+        self._count(items=len(ids))
         self.add_vectors(ids, vectors, self.encoder)
         self.forget_failures([item.path for item in items])
         return ids
@@ -91,6 +92,7 @@ class Writer(Reader):
             removed += self._connection.execute(
                 delete(ItemRow).where(ItemRow.id.in_(chunk))
             ).rowcount
+        self._count(items=-removed)
         return removed
 
     def restore_item(self, item_id: int) -> Item:
@@ -108,7 +110,10 @@ class Writer(Reader):
             select(removed).where(RemovedItemRow.id == item_id)
         ).one_or_none()
         if row is None:
-            raise NotRestorable(f"There is no removed item {item_id} to restore.")
+            raise NotRestorable(
+                f"There is no removed item {item_id} to restore: it was not removed, or a "
+                "compaction has forgotten it."
+            )
         for other in self.items(paths=[row.path]):
             raise NotRestorable(
                 f"Item {item_id} can't be restored, as its photo was added again as item "
@@ -137,6 +142,7 @@ class Writer(Reader):
                 data=data,
             )
         )
+        self._count(items=1, changes=1)
         return next(self.items(ids=[item_id]))
 
     def move_paths(self, before: str, after: str) -> None:
@@ -195,6 +201,7 @@ class Writer(Reader):
             for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
         ]
         self._connection.execute(insert(VectorRow), values)
+        self._count(changes=len(values))
 
     def drop_unfinished_vectors(self, *, but: StoredEncoder | None = None) -> None:
         """Delete the vectors of encoders the gallery does not belong to, except one encoder's."""
@@ -217,9 +224,10 @@ class Writer(Reader):
             raise StoreError(
                 f"Not every item has a vector of {encoder.name}: run reembed to make them."
             )
-        self._connection.execute(
+        gone = self._connection.execute(
             update(VectorRow).where(*self._live()).values(removed_seq=self.seq)
         )
+        self._count(changes=gone.rowcount)
         self._connection.execute(delete(ThresholdRow).where(ThresholdRow.encoder_id == encoder.id))
         self._connection.execute(update(GalleryRow).values(encoder_id=encoder.id))
         self.encoder = encoder
@@ -270,9 +278,9 @@ class Writer(Reader):
         )
 
     def add_generation(
-        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int
+        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int, changes: int
     ) -> None:
-        """Record an index file that is already whole and flushed on disk."""
+        """Record an index file that is already whole and flushed on disk; see `Generation`."""
         self._connection.execute(
             insert(GenerationRow).values(
                 encoder_id=self.encoder.id,
@@ -281,6 +289,7 @@ class Writer(Reader):
                 sha256=sha256,
                 seq=seq,
                 vector_count=count,
+                change_count=changes,
                 created_at=now(),
             )
         )
@@ -289,12 +298,38 @@ class Writer(Reader):
         """Forget an index file."""
         self._connection.execute(delete(GenerationRow).where(GenerationRow.id == generation_id))
 
+    def purge_vectors(self, *, up_to: int) -> int:
+        """Delete the vectors that went up to a sequence number; return how many.
+
+        Removed items that have none left are forgotten: they can't be restored any more.
+
+        Who follows the change log from before has to begin anew: see `Reader.purged_seq`.
+        """
+        purged = self._connection.execute(
+            delete(VectorRow).where(VectorRow.removed_seq <= up_to)
+        ).rowcount
+        if purged:
+            self._connection.execute(update(GalleryRow).values(purged_seq=up_to))
+            left = select(VectorRow.id).where(VectorRow.item_id == RemovedItemRow.id)
+            self._connection.execute(delete(RemovedItemRow).where(~left.exists()))
+        return purged
+
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:
-        self._connection.execute(
+        gone = self._connection.execute(
             update(VectorRow)
             .where(VectorRow.item_id.in_(item_ids), VectorRow.removed_seq.is_(None))
             .values(removed_seq=self.seq)
         )
+        self._count(changes=gone.rowcount)
+
+    def _count(self, *, items: int = 0, changes: int = 0) -> None:
+        if items or changes:
+            self._connection.execute(
+                update(GalleryRow).values(
+                    item_count=GalleryRow.item_count + items,
+                    change_count=GalleryRow.change_count + changes,
+                )
+            )
 
 
 def _columns(item: NewItem) -> dict[str, Any]:

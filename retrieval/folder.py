@@ -17,6 +17,7 @@ from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
 from retrieval.first_threshold import travelling_threshold
+from retrieval.generations import IndexInfo, describe_index
 from retrieval.kept_photos import follow_kept
 from retrieval.verifying.model import TrainedVerifier
 from retrieval.verifying.storing import FOLDER as VERIFIER
@@ -43,6 +44,7 @@ class GalleryInfo:
         precision: The arithmetic asked for; `auto` is the fastest the CPU computes natively.
         threshold: The threshold in force, with where it came from.
         outgrown: Whether the gallery has grown or shrunk by more than a tenth since it was tuned.
+        index: The kind of its index, and how fresh it is.
         verifier: The pair classifier with how it was learnt; `None` without one that can be used.
         verifier_problem: Why the verifier that is there can't be used.
         seq: How many writes there have been.
@@ -60,6 +62,7 @@ class GalleryInfo:
     precision: str
     threshold: Threshold | None
     outgrown: bool
+    index: IndexInfo
     verifier: TrainedVerifier | None
     verifier_problem: str | None
     seq: int
@@ -190,6 +193,7 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
             precision=tx.settings()["precision"],
             threshold=threshold,
             outgrown=threshold is not None and outgrown(threshold, items),
+            index=describe_index(tx),
             verifier=None if verifier is None else verifier.trained,
             verifier_problem=problem,
             seq=tx.seq,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from db import Store
@@ -9,6 +10,7 @@ from db import Store
 FOLDER = "uploads"
 # What the settings call the folder's place, as items' paths begin with it.
 _PLACE = "uploads"
+_YOUNG_SECONDS = 3600
 
 
 def folder_of_kept(store: Store, gallery: Path) -> Path:
@@ -24,6 +26,24 @@ def folder_of_kept(store: Store, gallery: Path) -> Path:
         with store.write() as tx:
             tx.set_settings(tx.settings() | {_PLACE: str(folder)})
     return folder
+
+
+def drop_unused_kept(store: Store, gallery: Path) -> int:
+    """Delete the photos kept here that no item names, nor one that can be restored.
+
+    Returns:
+        How many there were.
+    """
+    folder = gallery.resolve() / FOLDER
+    with store.read() as tx:
+        named = tx.paths_below(f"{folder}/")
+    dropped = 0
+    for path in folder.glob("*"):
+        # A young one may be about to become an item's.
+        if str(path) not in named and path.stat().st_mtime < time.time() - _YOUNG_SECONDS:
+            path.unlink(missing_ok=True)
+            dropped += 1
+    return dropped
 
 
 def follow_kept(store: Store, gallery: Path) -> None:

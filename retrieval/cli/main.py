@@ -9,6 +9,7 @@ import click
 from retrieval.cli.asking import query
 from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.compacting import compact
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
@@ -77,6 +78,7 @@ for command in (
     verify,
     compare,
     reembed,
+    compact,
     serve,
     demo,
 ):

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+Condition = Annotated[str, StringConstraints(max_length=1000)]
+WHERE = "Only items that meet all of these conditions: `label=Apple`, `price<3`, `path~=*/2024/*`."
 NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
 """A label is one line of text."""
 _ITEM = {
@@ -96,6 +98,8 @@ class Identification(BaseModel):
     p_value: float | None = Field(description="Bound on the share of strangers this close.")
     note: str | None = Field(description="Why there is no decision, or one to doubt.")
     items: list[NearestItem] = Field(description="The k nearest items, nearest first.")
+    where: list[str] = Field(description="The conditions items had to meet.")
+    among: int | None = Field(description="How many items meet them; null without conditions.")
 
 
 class Identifications(BaseModel):
@@ -127,6 +131,8 @@ class Identifications(BaseModel):
                             "metadata": {},
                         }
                     ],
+                    "where": [],
+                    "among": None,
                 }
             ],
             "failed": [],

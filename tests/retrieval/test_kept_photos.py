@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_a_gallery_that_is_moved_takes_them_along(
         assert all(Path(path).is_relative_to(photos) for path in others)
         assert gallery.check().notes == ()
         assert gallery.reembed(str(second_encoder)).embedded == 17
+
+
+def test_compaction_deletes_those_that_nobody_can_see_again(
+    gallery: Gallery, draw_photo: Callable[..., Image.Image]
+) -> None:
+    kept = gallery.folder_of_kept()
+    for number in range(8, 11):
+        draw_photo("red", number).save(kept / f"{number}.png")
+    names = [kept / "8.png", kept / "9.png"]
+    _, two = gallery.add(names).item_ids
+    gallery.remove([two])
+    for path in (*names, kept / "10.png"):
+        os.utime(path, (0, 0))
+    draw_photo("red", 11).save(kept / "11.png")
+    assert gallery.compact().purged == 1
+    # One is an item's, one may be about to become one's.
+    assert {path.name for path in kept.iterdir()} == {"8.png", "11.png"}
+    assert gallery.check().notes == ()
 
 
 def test_a_gallery_that_keeps_none_is_not_written_to(gallery_path: Path) -> None:
