@@ -2,6 +2,7 @@
 
 from db.conditions import Condition
 from db.errors import NotRestorable, StoreError
+from db.filesystem import require_local
 from db.glance import Glance
 from db.reader import Reader
 from db.records import (
@@ -33,4 +34,5 @@ __all__ = [
     "StoredVectors",
     "Threshold",
     "Writer",
+    "require_local",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +14,7 @@ from sqlalchemy import Engine, insert, text
 from db import migrate
 from db.engine import connect, sentence, transaction
 from db.errors import StoreError
+from db.filesystem import require_local
 from db.glance import Glance, Glances
 from db.reader import Reader
 from db.schema import EncoderRow, GalleryRow
@@ -33,8 +35,9 @@ class Store:
         """Create a store for the vectors of one encoder.
 
         Raises:
-            StoreError: The file exists already.
+            StoreError: The file exists already, or is to lie on a network file system.
         """
+        require_local(path)
         if path.exists():
             raise StoreError(f"{path} exists already: open it, or choose another place.")
         engine = connect(path, create=True)
@@ -56,10 +59,12 @@ class Store:
         """Open an existing store; an older schema is migrated first.
 
         Raises:
-            StoreError: There is none, it is damaged, or a newer lookalike made it.
+            StoreError: There is none, it is damaged, a newer lookalike made it, or it lies on a
+                network file system.
         """
         if not path.is_file():
             raise StoreError(f"There is no store at {path}: create a gallery first.")
+        require_local(path)
         engine = connect(path)
         try:
             state = migrate.state(engine)
@@ -68,6 +73,11 @@ class Store:
                     f"{path} was written by a newer lookalike: upgrade this one to open it."
                 )
             if state == "older":
+                if not os.access(path.resolve().parent, os.W_OK):
+                    raise StoreError(
+                        f"{path} was written by an older lookalike, and must be opened once by a "
+                        "process that may write to its folder."
+                    )
                 migrate.upgrade(engine)
         except BaseException:
             engine.dispose()

@@ -75,7 +75,12 @@ class ExactIndex:
             self._drop_dead_rows()
 
     def search(
-        self, queries: NDArray[np.float32], k: int, *, allow: NDArray[np.int64] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allow: NDArray[np.int64] | None = None,
+        probes: int | None = None,  # noqa: ARG002 - everything is looked at
     ) -> Hits:
         """Find the k nearest vectors of each query; see `VectorIndex.search`.
 

@@ -9,6 +9,7 @@ nearest neighbor search", 2011, section IV, without the quantisation.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -99,21 +100,19 @@ class IvfIndex:
         if allow is not None:
             selected, count = self._select(allow)
             probes = int(np.ceil(_FILTERED * probes * len(self) / max(count, 1)))
-        hits = Hits.empty(len(queries), k, error=self._error)
-        found, pending = min(k, count), np.arange(len(queries))
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        while found and len(pending):
-            probes = min(probes, self._main.nlist)
-            asked = queries if len(pending) == len(queries) else queries[pending]
-            similarities, ids = self._look(asked, found, probes, selected)
-            if len(pending) == len(queries) and found == k and (ids[:, -1] >= 0).all():
-                return Hits(ids, _distances(similarities), self._error)
-            hits.ids[pending, :found] = ids
-            hits.distances[pending, :found] = _distances(similarities)
-            pending = pending[ids[:, -1] < 0]
-            if probes == self._main.nlist:
-                break
+        found = min(k, count)
+        if not found or not len(queries):
+            return Hits.empty(len(queries), k, error=self._error)
+        similarities, ids = self._look(queries, found, probes, selected)
+        while probes < self._main.nlist and len(short := np.flatnonzero(ids[:, -1] < 0)):
             probes *= _DEEPER
+            similarities[short], ids[short] = self._look(queries[short], found, probes, selected)
+        distances = _distances(similarities)
+        if found == k:
+            return Hits(ids, distances, self._error)
+        hits = Hits.empty(len(queries), k, error=self._error)
+        hits.ids[:, :found], hits.distances[:, :found] = ids, distances
         return hits
 
     def close(self) -> None:
@@ -187,10 +186,11 @@ class IvfIndex:
         selected: NDArray[np.uint8] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         use_threads(all_threads() if len(queries) >= _MANY_QUERIES else 1)
-        similarities, ids = search_cells(self._main, queries, k, probes, selected)
+        parameters = search_parameters(min(probes, self._main.nlist), selected)
+        similarities, ids = self._main.search(queries, k, params=parameters)
         if not self._since_ids:
             return similarities, ids
-        others, other_ids = search_cells(self._since, queries, k, probes, selected)
+        others, other_ids = self._since.search(queries, k, params=parameters)
         similarities = np.concatenate([similarities, others], axis=1)
         ids = np.concatenate([ids, other_ids], axis=1)
         # Padding has the smallest of all similarities.
@@ -200,49 +200,25 @@ class IvfIndex:
         )
 
 
-def search_cells(
-    index: Any,
-    queries: NDArray[np.float32],
-    k: int,
-    probes: int,
-    selected: NDArray[np.uint8] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Search the cells nearest to each query, or all of them.
+def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) -> Any:
+    """Return what FAISS is told with a search.
 
     Args:
-        index: A `faiss.IndexIVF`.
-        queries: float32, shape `(n, dim)`, contiguous.
-        k: How many vectors to find.
         probes: How many cells to look into.
         selected: One bit per id, of those to search among; `None` for all.
-
-    Returns:
-        Similarities, float32 `(n, k)`, descending; and ids, int64 `(n, k)`, -1 for none.
     """
     import faiss
 
-    some = {} if selected is None else {"sel": faiss.IDSelectorBitmap(selected)}
-    parameters = faiss.SearchParametersIVF(nprobe=probes, **some)
-    if probes < index.nlist:
-        similarities, ids = index.search(queries, k, params=parameters)
-        return similarities, ids
-    # The graph of the centres may not lead to every one of them.
-    cells = np.tile(np.arange(probes), (len(queries), 1))
-    no_matter = np.zeros(cells.shape, dtype=np.float32)
-    similarities = np.empty((len(queries), k), dtype=np.float32)
-    ids = np.empty((len(queries), k), dtype=np.int64)
-    index.search_preassigned_c(
-        len(queries),
-        faiss.swig_ptr(queries),
-        k,
-        faiss.swig_ptr(cells),
-        faiss.swig_ptr(no_matter),
-        faiss.swig_ptr(similarities),
-        faiss.swig_ptr(ids),
-        False,
-        parameters,
-    )
-    return similarities, ids
+    if selected is None:
+        return _parameters(probes)
+    return faiss.SearchParametersIVF(nprobe=probes, sel=faiss.IDSelectorBitmap(selected))
+
+
+@cache
+def _parameters(probes: int) -> Any:
+    import faiss
+
+    return faiss.SearchParametersIVF(nprobe=probes)
 
 
 def empty_like(index: Any) -> Any:
@@ -279,8 +255,9 @@ def _ids_of(index: Any) -> NDArray[np.int64]:
 
 def _distances(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     distances = 1 - similarities
-    np.minimum(np.maximum(distances, 0, out=distances), 2, out=distances)
-    distances[similarities < -2] = np.inf  # padding
+    # Rounding can carry a product of unit vectors past 1; padding has the smallest there is.
+    np.maximum(distances, 0, out=distances)
+    distances[distances > 2 + _ROUNDING] = np.inf
     return distances
 
 

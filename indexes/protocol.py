@@ -83,7 +83,12 @@ class VectorIndex(Protocol):
         """Take changes in. Idempotent: the same changes may be applied again."""
 
     def search(
-        self, queries: NDArray[np.float32], k: int, *, allow: NDArray[np.int64] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allow: NDArray[np.int64] | None = None,
+        probes: int | None = None,
     ) -> Hits:
         """Find the k nearest vectors of each query.
 
@@ -91,6 +96,8 @@ class VectorIndex(Protocol):
             queries: float32, shape `(n_queries, dim)`, L2-normalised.
             k: At least 1.
             allow: int64 ids to search among; `None` allows all.
+            probes: How many cells an approximate index looks into; `None` takes what it was tuned
+                to. An exact index looks at everything.
         """
 
     def close(self) -> None:

@@ -85,6 +85,7 @@ class Gallery(AsksTogether):
         Raises:
             GalleryError: Something is in the way.
             EncoderError: The encoder can't be had.
+            StoreError: The place is on a network file system.
         """
         create_folder(
             Path(path),
@@ -102,7 +103,7 @@ class Gallery(AsksTogether):
 
         Raises:
             GalleryError: There is none, or its parts don't belong together.
-            StoreError: Its store is damaged or newer than this lookalike.
+            StoreError: Its store is damaged, newer than this lookalike, or on a network disk.
             EncoderError: Its encoder is missing or damaged.
         """
         store, artifact = open_folder(Path(path))

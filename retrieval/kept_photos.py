@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def follow_kept(store: Store, gallery: Path) -> None:
         return
     with store.read() as tx:
         before = tx.settings().get(_PLACE)
-    if before in (None, str(folder)):
+    # Where nothing can be written, answers don't need it either.
+    if before in (None, str(folder)) or not os.access(gallery, os.W_OK):
         return
     with store.write() as writer:
         writer.move_paths(f"{before}/", f"{folder}/")

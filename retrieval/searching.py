@@ -125,6 +125,7 @@ class Searcher:
         identities: int | None = 1,
         *,
         where: Conditions = (),
+        probes: int | None = None,
     ) -> Found:
         """Find the k nearest items, and the nearest identities, of each query.
 
@@ -137,6 +138,7 @@ class Searcher:
             identities: At least 1; `None` takes as many as the rule of the gallery's threshold
                 looks at, at least 2.
             where: Find only items that meet all of these conditions, as if there were no others.
+            probes: How many cells an approximate index looks into; `None`: what it was tuned to.
 
         Raises:
             GalleryError: No item has a field that is asked for.
@@ -146,11 +148,11 @@ class Searcher:
             with self._store.glance() as glance:
                 allowed = self._filters.kept(held.seq, where) if where else None
                 if glance.seq == held.seq and (allowed is not None or not where):
-                    return self._search(glance, held, queries, k, identities, allowed)
+                    return self._search(glance, held, queries, k, identities, allowed, probes)
         with self._store.read() as tx:
             held = self._up_to_date(tx)
             allowed = self._filters.read(tx, where) if where else None
-            return self._search(tx.glance, held, queries, k, identities, allowed)
+            return self._search(tx.glance, held, queries, k, identities, allowed, probes)
 
     def _search(
         self,
@@ -160,6 +162,7 @@ class Searcher:
         k: int,
         identities: int | None,
         allowed: Allowed | None,
+        probes: int | None,
     ) -> Found:
         if identities is None:
             rule = RULES[held.threshold.rule] if held.threshold else NEAREST
@@ -177,7 +180,9 @@ class Searcher:
             with self._lock:
                 count = len(held.index) if allow is None else len(allow)
                 asked = queries if len(pending) == len(queries) else queries[pending]
-                hits = held.index.search(asked, max(min(depth, count), 1), allow=allow)
+                hits = held.index.search(
+                    asked, max(min(depth, count), 1), allow=allow, probes=probes
+                )
             unproven = []
             for row, place in enumerate(pending):
                 distances = hits.distances[row]

@@ -133,6 +133,8 @@ class Jobs:
             work(progress)
         except (LookalikeError, StoreError) as error:
             problem = without_folders(str(error), gallery)
+        except OSError as error:
+            problem = f"The gallery's folder can't be used for this ({error.strerror})."
         except Exception:  # noqa: BLE001 - told to the log, and the job must not stay running
             # Once the gallery is closed under it, it can but fail.
             if not self._closed.is_set():

@@ -58,8 +58,9 @@ def test_a_few_cells_hold_nearly_all_neighbours(index: IvfIndex) -> None:
     assert index.probes < 60  # of 310
     queries = clustered(2, 300)
     true = nearest(queries, stored(), np.arange(COUNT), 10)
-    assert recall(index.search(queries, 10).ids, true) > 0.99
-    assert recall(index.search(queries, 10, probes=1).ids, true) < 0.98
+    tuned = recall(index.search(queries, 10).ids, true)
+    assert tuned > 0.99
+    assert recall(index.search(queries, 10, probes=1).ids, true) < tuned
     assert recall(index.search(queries, 10, probes=10_000).ids, true) > 0.999
 
 
