@@ -90,13 +90,13 @@ def show_report(served: Served) -> Response:
 
 def _evaluate(gallery: Gallery, plan: EvaluationPlan, progress: Progress) -> None:
     folder = gallery.path / WORK
-    hidden = plan.strangers and OpenSetPlan(plan.strangers, plan.repeats, plan.seed)
+    hidden = OpenSetPlan(plan.strangers, plan.repeats, plan.seed) if plan.strangers else None
     # What is stored while this runs is not in it.
     seq = gallery.seq()
     with tempfile.TemporaryDirectory(prefix="lookalike-evaluation-") as made:
         report = Path(made) / _REPORT
         evaluation = gallery.evaluate(
-            rule=plan.rule, open_set=hidden or None, report=report, progress=progress
+            rule=plan.rule, open_set=hidden, report=report, progress=progress
         )
         page = report.read_bytes()
     now = f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
