@@ -1,7 +1,7 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
 from db.conditions import Condition
-from db.errors import StoreError
+from db.errors import NotRestorable, StoreError
 from db.filesystem import require_local
 from db.glance import Glance
 from db.reader import Reader
@@ -26,6 +26,7 @@ __all__ = [
     "Glance",
     "Item",
     "NewItem",
+    "NotRestorable",
     "Reader",
     "Store",
     "StoreError",

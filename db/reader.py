@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import Connection, func, or_, select, true
 
 from db.conditions import Condition, clause
 from db.glance import Glance
@@ -27,6 +27,7 @@ from db.schema import (
     GalleryRow,
     GenerationRow,
     ItemRow,
+    RemovedItemRow,
     ThresholdRow,
     VectorRow,
 )
@@ -146,6 +147,44 @@ class Reader:
         query = select(entry.c.key).select_from(ItemRow).join(entry, true()).distinct()
         return sorted(self._connection.scalars(query))
 
+    def find_items(
+        self,
+        *,
+        text: str = "",
+        label: str | None = None,
+        where: Sequence[Condition] = (),
+        after: int = 0,
+        limit: int = 100,
+    ) -> tuple[list[Item], int]:
+        """Return one page of the items that hold a text, and how many there are in all.
+
+        Args:
+            text: Occurs in the label, in the last part of the path or in the metadata, whatever
+                the case of ASCII letters; empty for all items.
+            label: Only those that show it.
+            where: Only those that meet all of these conditions.
+            after: Only those with a larger id.
+            limit: At most so many.
+        """
+        conditions: list[Any] = [*map(clause, where)]
+        if label is not None:
+            conditions.append(ItemRow.label == label)
+        if text:
+            held = func.lower(text)
+            folder = func.rtrim(ItemRow.path, func.replace(ItemRow.path, "/", ""))
+            values = func.json_each(ItemRow.meta).table_valued("value")
+            conditions.append(
+                or_(
+                    func.instr(func.lower(ItemRow.label), held) > 0,
+                    func.instr(func.lower(func.replace(ItemRow.path, folder, "")), held) > 0,
+                    select(values).where(func.instr(func.lower(values.c.value), held) > 0).exists(),
+                )
+            )
+        count = select(func.count()).select_from(ItemRow).where(*conditions)
+        page = select(ItemRow).where(*conditions, ItemRow.id > after).order_by(ItemRow.id)
+        rows = self._connection.execute(page.limit(limit))
+        return [_item(row) for row in rows], int(self._connection.scalar(count) or 0)
+
     def item_labels(self) -> Iterator[tuple[int, str | None]]:
         """Yield the id and the label of every item, at a fraction of the cost of `items`."""
         query = select(ItemRow.id, ItemRow.label).order_by(ItemRow.id)
@@ -180,6 +219,14 @@ class Reader:
         query = select(func.substr(ItemRow.content_hash, 1, 16))
         rows = self._connection.execute(query, execution_options={"yield_per": _FETCH}).scalars()
         return np.sort(np.fromiter((int(prefix, 16) for prefix in rows), dtype=np.uint64))
+
+    def paths_below(self, folder: str) -> set[str]:
+        """Return the paths of items, removed ones too, that begin with a folder's."""
+        found: set[str] = set()
+        for row in (ItemRow, RemovedItemRow):
+            begins = func.substr(row.path, 1, len(folder)) == folder
+            found.update(self._connection.scalars(select(row.path).where(begins)))
+        return found
 
     # Vectors
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 # Named constraints, so that a later migration can refer to them.
 _NAMING = {
@@ -95,6 +95,25 @@ class ItemRow(Base):
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     meta: Mapped[dict[str, Any]]
     added_at: Mapped[datetime] = mapped_column(DateTime)
+
+
+class RemovedItemRow(Base):
+    """An item as it was when it was removed, so that it can be restored under its own id."""
+
+    __tablename__ = "removed_items"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    label: Mapped[str | None]
+    source_label: Mapped[str | None]
+    path: Mapped[str]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    width: Mapped[int]
+    height: Mapped[int]
+    file_size: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    meta: Mapped[dict[str, Any]]
+    added_at: Mapped[datetime] = mapped_column(DateTime)
+    removed_at: Mapped[datetime] = mapped_column(DateTime)
 
 
 class VectorRow(Base):

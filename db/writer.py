@@ -8,24 +8,27 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from db.errors import StoreError
+from db.errors import NotRestorable, StoreError
 from db.reader import Reader
-from db.records import NewItem, StoredEncoder
+from db.records import Item, NewItem, StoredEncoder
 from db.schema import (
     EncoderRow,
     FailureRow,
     GalleryRow,
     GenerationRow,
     ItemRow,
+    RemovedItemRow,
     ThresholdRow,
     VectorRow,
 )
 
 # Ids named in one statement; SQLite takes 32,766 parameters.
 _IDS = 10_000
+# What stays of an item that is removed.
+_KEPT = [column.name for column in ItemRow.__table__.columns]
 
 
 def now() -> datetime:
@@ -75,16 +78,81 @@ class Writer(Reader):
         self._connection.execute(update(ItemRow).where(ItemRow.id == item_id).values(columns))
 
     def remove_items(self, ids: Sequence[int]) -> int:
-        """Remove items and return how many of `ids` there were."""
-        removed = 0
+        """Remove items and return how many of `ids` there were; `restore_item` undoes it."""
+        removed, removed_at = 0, now()
         for start in range(0, len(ids), _IDS):
             chunk = ids[start : start + _IDS]
             self._remove_vectors(chunk)
+            kept = select(*(ItemRow.__table__.c[name] for name in _KEPT), literal(removed_at))
+            self._connection.execute(
+                insert(RemovedItemRow).from_select(
+                    [*_KEPT, "removed_at"], kept.where(ItemRow.id.in_(chunk))
+                )
+            )
             removed += self._connection.execute(
                 delete(ItemRow).where(ItemRow.id.in_(chunk))
             ).rowcount
         self._count(items=-removed)
         return removed
+
+    def restore_item(self, item_id: int) -> Item:
+        """Undo the removal of an item: it comes back as it was, under its own id.
+
+        Its vector is a new row with the bytes of the one that went, so that indexes, which take no
+        id twice, follow.
+
+        Raises:
+            NotRestorable: It was not removed, its photo is another item by now, or its vector is
+                of an encoder of before.
+        """
+        removed = RemovedItemRow.__table__
+        row = self._connection.execute(
+            select(removed).where(RemovedItemRow.id == item_id)
+        ).one_or_none()
+        if row is None:
+            raise NotRestorable(
+                f"There is no removed item {item_id} to restore: it was not removed, or a "
+                "compaction has forgotten it."
+            )
+        for other in self.items(paths=[row.path]):
+            raise NotRestorable(
+                f"Item {item_id} can't be restored, as its photo was added again as item "
+                f"{other.id}."
+            )
+        data = self._connection.scalar(
+            select(VectorRow.data)
+            .where(VectorRow.item_id == item_id, self._mine())
+            .order_by(VectorRow.id.desc())
+            .limit(1)
+        )
+        if data is None:
+            raise NotRestorable(
+                f"Item {item_id} was removed before the gallery got its encoder, so it has no "
+                "vector to restore: add its photo again."
+            )
+        values = {name: getattr(row, name) for name in _KEPT}
+        self._connection.execute(insert(ItemRow).values(values))
+        self._connection.execute(delete(RemovedItemRow).where(RemovedItemRow.id == item_id))
+        self._connection.execute(
+            insert(VectorRow).values(
+                item_id=item_id,
+                encoder_id=self.encoder.id,
+                added_seq=self.seq,
+                removed_seq=None,
+                data=data,
+            )
+        )
+        self._count(items=1, changes=1)
+        return next(self.items(ids=[item_id]))
+
+    def move_paths(self, before: str, after: str) -> None:
+        """Let all paths that begin with one text begin with another; removed items' too."""
+        for row in (ItemRow, RemovedItemRow):
+            self._connection.execute(
+                update(row)
+                .where(func.substr(row.path, 1, len(before)) == before)
+                .values(path=literal(after) + func.substr(row.path, len(before) + 1))
+            )
 
     def relabel_items(self, ids: Sequence[int], label: str | None) -> int:
         """Give items another label (`None`: an identity of their own); return how many."""
@@ -233,6 +301,8 @@ class Writer(Reader):
     def purge_vectors(self, *, up_to: int) -> int:
         """Delete the vectors that went up to a sequence number; return how many.
 
+        Removed items that have none left are forgotten: they can't be restored any more.
+
         Who follows the change log from before has to begin anew: see `Reader.purged_seq`.
         """
         purged = self._connection.execute(
@@ -240,6 +310,8 @@ class Writer(Reader):
         ).rowcount
         if purged:
             self._connection.execute(update(GalleryRow).values(purged_seq=up_to))
+            left = select(VectorRow.id).where(VectorRow.item_id == RemovedItemRow.id)
+            self._connection.execute(delete(RemovedItemRow).where(~left.exists()))
         return purged
 
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:

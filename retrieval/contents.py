@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from db import Failure, Item, Store
+from db import Failure, Item, Store, Threshold
 from retrieval.auditing import Audit, audit
 from retrieval.building import Progress
+from retrieval.by_hand import set_threshold
 from retrieval.conditions import Where, conditions, require_fields
 from retrieval.deduplicating import DedupeReport, find_duplicates, remove_duplicates
 from retrieval.errors import GalleryError
@@ -41,6 +43,7 @@ class Contents:
         ids: Sequence[int] | None = None,
         label: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        content_hash: str | None = None,
         where: Where = None,
     ) -> list[Item]:
         """Return the items that meet every condition given, in order of id.
@@ -49,6 +52,7 @@ class Contents:
             ids: Only these.
             label: Only those that show it.
             path: Only the one read from there.
+            content_hash: Only those with exactly these bytes, by their SHA-256 in hex.
             where: Only those that meet all of these conditions, e.g. `["brand=Acme", "price<3"]`;
                 docs/filters.md explains how they are written.
 
@@ -58,11 +62,41 @@ class Contents:
         asked = conditions(where)
         with self._store.read() as tx:
             if path is None:
-                found = list(tx.items(ids=ids, label=label, where=asked))
+                found = list(tx.items(ids=ids, label=label, content_hash=content_hash, where=asked))
             else:
-                there = tx.items(paths=[str(absolute(Path(path)))], label=label, where=asked)
+                paths = [str(absolute(Path(path)))]
+                there = tx.items(paths=paths, label=label, content_hash=content_hash, where=asked)
                 found = [item for item in there if ids is None or item.id in ids]
             if not found:
+                require_fields(tx, asked)
+            return found
+
+    def find_items(
+        self,
+        text: str = "",
+        *,
+        label: str | None = None,
+        where: Where = None,
+        after: int = 0,
+        limit: int = 100,
+    ) -> tuple[list[Item], int]:
+        """Return one page of the items that hold a text, and how many there are in all.
+
+        Args:
+            text: Occurs in the label, the file's name or the metadata, whatever the case of ASCII
+                letters; empty for all items.
+            label: Only those that show it.
+            where: Only those that meet all of these conditions; see `items`.
+            after: Only those with a larger id: the last one's of the page before.
+            limit: At most so many.
+
+        Raises:
+            GalleryError: A condition is written wrongly, or of a field that no item has.
+        """
+        asked = conditions(where)
+        with self._store.read() as tx:
+            found = tx.find_items(text=text, label=label, where=asked, after=after, limit=limit)
+            if not found[1]:
                 require_fields(tx, asked)
             return found
 
@@ -75,6 +109,33 @@ class Contents:
                 require_fields(tx, asked)
             return found
 
+    def counts(self) -> dict[str, Any]:
+        """Return what can be said of the gallery at once: its size, its encoder, its writes.
+
+        `items`, `labels`, `unlabelled`, `encoder` (its name), `dim`, and `seq`: how many writes
+        there have been.
+        """
+        with self._store.read() as tx:
+            items, by_label = tx.count_items(), tx.label_counts()
+            return {
+                "items": items,
+                "labels": len(by_label),
+                "unlabelled": items - sum(by_label.values()),
+                "encoder": tx.encoder.name,
+                "dim": tx.encoder.dim,
+                "seq": tx.seq,
+            }
+
+    def count(self) -> int:
+        """Return how many items there are."""
+        with self._store.read() as tx:
+            return tx.count_items()
+
+    def seq(self) -> int:
+        """Return how many writes there have been: as long as it is the same, so is all else."""
+        with self._store.read() as tx:
+            return tx.seq
+
     def failures(self) -> list[Failure]:
         """Return the files that could not become items, with the reason."""
         with self._store.read() as tx:
@@ -85,10 +146,33 @@ class Contents:
         with self._store.write() as tx:
             return tx.remove_items(ids)
 
+    def restore(self, item_id: int) -> Item:
+        """Undo the removal of an item: it comes back as it was, nothing is encoded again.
+
+        Raises:
+            NotRestorable: It was not removed, its photo was added again, or the gallery has got
+                another encoder since.
+        """
+        with self._store.write() as tx:
+            return tx.restore_item(item_id)
+
     def relabel(self, ids: Sequence[int], label: str | None) -> int:
         """Give items another label, `None` for none; return how many there were."""
         with self._store.write() as tx:
             return tx.relabel_items(ids, label)
+
+    def set_threshold(self, value: float, *, rule: str | None = None) -> Threshold:
+        """Put a threshold given by hand in force; `tune_threshold` would find one.
+
+        Args:
+            value: τ.
+            rule: The rule whose scores it cuts; `None` keeps the rule of the threshold in force,
+                with its calibration, or takes `nearest` where there is none.
+
+        Raises:
+            GalleryError: There is no such rule, or τ is no finite number.
+        """
+        return set_threshold(self._store, value, rule)
 
     def make_pairs(
         self,

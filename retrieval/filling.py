@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from db import Store
@@ -57,17 +57,8 @@ def sync_folder(
     return builder.report
 
 
-def add_paths(
-    store: Store,
-    encoder: Encoder,
-    paths: Iterable[Path],
-    *,
-    outside: Path,
-    label: str | None,
-    allow_duplicates: bool,
-    progress: Progress | None,
-) -> BuildReport:
-    """Add photos, and folders of photos; see `Gallery.add` and `sync_folder`."""
+def sources_of(paths: Iterable[Path], *, outside: Path, label: str | None) -> list[Source]:
+    """Return the photos meant by files and folders; see `Gallery.add` and `sync_folder`."""
     said = None if label is None else Label(label)
     sources: dict[Path, Source] = {}
     for path in paths:
@@ -76,8 +67,20 @@ def add_paths(
                 sources[found] = Source(found, said or parent_name(found))
         else:
             sources[absolute(path)] = Source(absolute(path), said)
+    return list(sources.values())
+
+
+def add_sources(
+    store: Store,
+    encoder: Encoder,
+    sources: Sequence[Source],
+    *,
+    allow_duplicates: bool,
+    progress: Progress | None,
+) -> BuildReport:
+    """Add photos; see `Gallery.add_sources`."""
     builder = Builder(store, encoder, allow_duplicates=allow_duplicates, progress=progress)
-    return builder.run(list(sources.values()))
+    return builder.run(sources)
 
 
 def _photos(folder: Path, outside: Path) -> Iterator[Path]:

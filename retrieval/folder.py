@@ -20,6 +20,7 @@ from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
 from retrieval.first_threshold import travelling_threshold
 from retrieval.generations import IndexInfo, describe_index
+from retrieval.kept_photos import follow_kept
 from retrieval.verifying.model import TrainedVerifier
 from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
@@ -162,6 +163,7 @@ def open_folder(folder: Path) -> tuple[Store, Artifact]:
         )
     store = Store.open(folder / STORE)
     try:
+        follow_kept(store, folder)
         return store, load_artifact(folder, store)
     except BaseException:
         store.close()

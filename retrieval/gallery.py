@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from db import Threshold
 from retrieval.asking import Question, answer, answer_many, named_rule, question
+from retrieval.asking_together import AsksTogether
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_threshold
 from retrieval.checking import CheckReport, check
@@ -22,14 +23,14 @@ from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
-from retrieval.filling import add_paths, sync_folder
+from retrieval.filling import add_sources, sources_of, sync_folder
 from retrieval.first_threshold import require_unlearnt, tune_first_threshold
 from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
 from retrieval.generations import STALE_SHARE
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.searching import Found
-from retrieval.verifying.of_gallery import PairJudge
+from retrieval.sources import Source
 from retrieval.verifying.reranking import NAME as VERIFIER
 from retrieval.with_encoder import Opened
 
@@ -39,7 +40,7 @@ DEFAULT_ENCODER = "efficientnet_lite0"
 _FEW, _OVERDUE_SHARE = 100, 0.3
 
 
-class Gallery(PairJudge):
+class Gallery(AsksTogether):
     """An open gallery. Use it as a context manager, or close it.
 
     Example:
@@ -172,12 +173,24 @@ class Gallery(PairJudge):
             allow_duplicates: Store photos whose bytes are stored already.
             progress: Told how many photos of how many are done.
         """
-        report = add_paths(
+        return self.add_sources(
+            sources_of(map(Path, paths), outside=self.path, label=label),
+            allow_duplicates=allow_duplicates,
+            progress=progress,
+        )
+
+    def add_sources(
+        self,
+        sources: Sequence[Source],
+        *,
+        allow_duplicates: bool = False,
+        progress: Progress | None = None,
+    ) -> BuildReport:
+        """Add photos, each with a label and metadata of its own; see `add`."""
+        report = add_sources(
             self._store,
             self.encoder,
-            map(Path, paths),
-            outside=self.path,
-            label=label,
+            sources,
             allow_duplicates=allow_duplicates,
             progress=progress,
         )

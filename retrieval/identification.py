@@ -72,6 +72,18 @@ class Calibration:
         place = bisect_left(self.scores, score)
         return self.p_values[place] if place < len(self.scores) else 1.0
 
+    def dir(self, threshold: float) -> float | None:
+        """Return the share of known queries identified at τ; `None` where nothing is known of it.
+
+        >>> Calibration([0.25, 0.5], [0.1, 0.4], [0.6, 0.9]).dir(0.3)
+        0.6
+        """
+        if not self.dirs:
+            return None
+        # The next smaller score's share errs on the safe side, as for strangers.
+        place = bisect_left(self.scores, threshold)
+        return self.dirs[place - 1] if place else 0.0
+
 
 @dataclass(frozen=True)
 class Identification:

@@ -26,6 +26,7 @@ from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import EncoderChanged, EncoderError, GalleryError
 from retrieval.folder import INDEX, is_encoder
 from retrieval.generations import INDEX_KINDS, STALE_SHARE, write_generation
+from retrieval.kept_photos import drop_unused_kept, folder_of_kept
 from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
 
@@ -87,6 +88,10 @@ class WithEncoder(Contents):
     def encoder(self) -> Encoder:
         """The encoder the gallery belongs to now, started at first use."""
         return self._latest().encoder
+
+    def folder_of_kept(self) -> Path:
+        """Return the folder for photos that have no place of their own, made if need be."""
+        return folder_of_kept(self._store, self.path)
 
     def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
         """Make sure that `encoder` is this gallery's encoder.
@@ -157,12 +162,14 @@ class WithEncoder(Contents):
     def compact(self) -> CompactReport:
         """Write a new index file if anything has changed, and purge what has gone from the store.
 
+        Removed items can't be restored after it, and their photos, where they were uploads, go too.
         Others may query, add and remove meanwhile. Raises a StoreError, or an OSError, where the
         disk is full or can't be written.
         """
         opened = self._latest()
         report = compact(self._store, self.path / INDEX, opened.artifact.spec.fingerprint)
         opened.searcher.renew()
+        drop_unused_kept(self._store, self.path)
         return report
 
     def choose_index(self, name: str) -> None:

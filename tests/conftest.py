@@ -81,7 +81,7 @@ def draw(colour: str, number: int, *, size: tuple[int, int] = (96, 72)) -> Image
     return image
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def draw_photo() -> Callable[..., Image.Image]:
     """The function that draws a picture of a colour (`red`, `green`, `blue`) by number."""
     return draw

@@ -18,6 +18,7 @@ from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
 from retrieval.cli.pairing import make_pairs
 from retrieval.cli.reembedding import compare, reembed
+from retrieval.cli.serving import serve
 from retrieval.cli.training import train
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
@@ -95,6 +96,7 @@ for command in (
     compare,
     reembed,
     compact,
+    serve,
     demo,
 ):
     main.add_command(command)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from retrieval.json_text import to_json as to_json
 
 if TYPE_CHECKING:
     from db import Threshold
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
 
 # Lines printed before "and N more".
 _SHOWN = 10
-
-
-def to_json(result: Any) -> str:
-    """Return a result as one line of JSON: the fields of its dataclass, by name."""
-    text = json.dumps(_plain(result), ensure_ascii=False, allow_nan=False)
-    # A file's name need not be text; JSON must be.
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -84,6 +76,8 @@ def percent(share: float | None) -> str:
 def origin(threshold: Threshold, objective: str = "") -> str:
     """Say where a threshold came from, and what for if that is wanted."""
     meant = f" for {objective}" if objective else ""
+    if threshold.source == "hand":
+        return "set by hand"
     if threshold.source == "encoder":
         return f"came with the encoder{meant}"
     return f"tuned{meant} on {threshold.source}"
@@ -104,15 +98,3 @@ def _cell(value: object) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    if isinstance(value, datetime):
-        return f"{value.isoformat(timespec='seconds')}Z"
-    return value

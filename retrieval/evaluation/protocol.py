@@ -149,7 +149,8 @@ def evaluate(
         rule: How scores are made; `None` takes the threshold's, else the default.
         thresholds: Scores to judge at, beside the gallery's threshold.
         open_set: Also run the open-set protocol.
-        progress: Told how many photos of how many are encoded.
+        progress: Told how many photos of how many are encoded, or, where the gallery's own items
+            play queries, compared.
 
     Raises:
         LookalikeError: There is nothing to judge by.
@@ -161,12 +162,13 @@ def evaluate(
         asked = _own_items(gallery)
     else:
         asked, failed = _encode(queries, gallery, open_encoder(), progress)
+        progress = None
     repeated: list[Searches] = []
     summary = None
     if open_set is None:
-        compared = _compare(asked, gallery, rule.identities)
+        compared = _compare(asked, gallery, rule.identities, progress)
     else:
-        compared, repeated, summary = _hide_labels(asked, gallery, rule, open_set)
+        compared, repeated, summary = _hide_labels(asked, gallery, rule, open_set, progress)
     outcomes = compared.outcomes
     searches = Searches.of(outcomes.nearest_mate, compared.rival_distances, rule)
     tau = stored.value if stored and stored.rule == rule.name else None
@@ -255,7 +257,12 @@ def _own_items(gallery: GalleryVectors) -> _Asked:
     )
 
 
-def _compare(asked: _Asked, gallery: GalleryVectors, rivals: int) -> Compared:
+def _compare(
+    asked: _Asked,
+    gallery: GalleryVectors,
+    rivals: int,
+    progress: Callable[[int, int], None] | None,
+) -> Compared:
     return compare(
         asked.vectors,
         asked.own,
@@ -263,17 +270,22 @@ def _compare(asked: _Asked, gallery: GalleryVectors, rivals: int) -> Compared:
         gallery.identities,
         rivals=rivals,
         exclude=asked.exclude,
+        progress=progress,
     )
 
 
 def _hide_labels(
-    asked: _Asked, gallery: GalleryVectors, rule: Rule, plan: OpenSetPlan
+    asked: _Asked,
+    gallery: GalleryVectors,
+    rule: Rule,
+    plan: OpenSetPlan,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[Compared, list[Searches], OpenSet]:
     known = np.fromiter(gallery.codes.values(), dtype=np.int64, count=len(gallery.codes))
     hidden = draw_hidden(known, plan.strangers, plan.repeats, plan.seed)
     rivals = max(_RIVALS, 4 * rule.identities)
     while True:
-        compared = _compare(asked, gallery, rivals)
+        compared = _compare(asked, gallery, rivals, progress)
         found = compared.rival_identities, compared.rival_distances
         mate = compared.outcomes.nearest_mate
         try:

@@ -11,28 +11,36 @@ from PIL import Image
 
 from retrieval.embedding import read_file
 from retrieval.errors import ImageError
-from retrieval.images import decode
+from retrieval.images import MAX_PIXELS, decode
 from retrieval.pages.page import Html, tag
 
 LONGER_SIDE = 160
 """Pixels of a thumbnail's longer side, at most."""
 
 
-def thumbnail(data: bytes) -> str:
-    """Return a photo as a `data:` URI of a small JPEG; nothing but its pixels goes in.
+def small_jpeg(data: bytes, side: int, *, max_pixels: int = MAX_PIXELS) -> bytes:
+    """Make a small JPEG of a photo; nothing but its pixels goes in.
 
     Args:
         data: The whole file, in any format that `decode` reads.
+        side: Pixels of its longer side, at most.
+        max_pixels: Limit on the photo's width × height.
 
     Raises:
         ImageError: It is no image we can read.
     """
-    image = decode(data, min_side=LONGER_SIDE).image
-    image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
+    image = decode(data, min_side=side, max_pixels=max_pixels).image
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     small = BytesIO()
     # Of a new image: the old one carries the file's comments and colour profile along.
     Image.frombytes("RGB", image.size, image.tobytes()).save(small, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+    return small.getvalue()
+
+
+def thumbnail(data: bytes) -> str:
+    """Return a photo as a `data:` URI of a small JPEG; see `small_jpeg`."""
+    small = small_jpeg(data, LONGER_SIDE)
+    return f"data:image/jpeg;base64,{base64.b64encode(small).decode()}"
 
 
 def picture(path: str, content_hash: str | None, alt: str) -> Html:

@@ -16,7 +16,7 @@ from click.testing import Result
 from retrieval.cli import main
 
 COMMANDS = sorted(main.commands)
-HEAVY = {"numpy", "sqlalchemy", "torch", "timm", "openvino", "faiss", "PIL"}
+HEAVY = {"numpy", "sqlalchemy", "torch", "timm", "openvino", "faiss", "PIL", "fastapi", "uvicorn"}
 
 
 def words(text: str) -> str:
@@ -29,7 +29,8 @@ def test_the_commands_are_those_a_user_is_told_of() -> None:
     ask = {"query", "verify", "eval", "make-pairs", "tune-threshold", "cluster"}
     learn = {"train", "train-verifier"}
     look_after = {"list", "info", "check", "audit", "dedupe", "compare", "reembed", "compact"}
-    assert set(COMMANDS) == fill | ask | learn | look_after | {"demo"}
+    serve = {"serve"}
+    assert set(COMMANDS) == fill | ask | learn | look_after | serve | {"demo"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

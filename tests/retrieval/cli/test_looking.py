@@ -11,6 +11,7 @@ from typing import Any
 
 from click.testing import Result
 
+from retrieval import Gallery
 from retrieval.encoders import Artifact
 
 Run = Callable[..., Result]
@@ -27,6 +28,13 @@ def test_items_are_listed_one_a_line(run: Run, photos: Path, gallery_path: Path)
         [str(number), "–" if number == 2 else path.parent.name, "96", "72", str(path)]
         for number, path in enumerate(sorted(photos.rglob("*.png")), start=1)
     ]
+
+
+def test_a_threshold_set_by_hand_says_so(run: Run, gallery_path: Path) -> None:
+    with Gallery.open(gallery_path) as gallery:
+        gallery.set_threshold(0.3)
+    said = run("info", "-g", gallery_path).stdout
+    assert "threshold  0.3000 (nearest), set by hand at " in said
 
 
 def test_numbers_are_aligned_to_the_right(run: Run, gallery_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""What an item was stays when it is removed, so that it can be restored."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "removed_items",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("label", sa.String(), nullable=True),
+        sa.Column("source_label", sa.String(), nullable=True),
+        sa.Column("path", sa.String(), nullable=False),
+        sa.Column("content_hash", sa.String(length=64), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("file_size", sa.BigInteger(), nullable=False),
+        sa.Column("mtime_ns", sa.BigInteger(), nullable=False),
+        sa.Column("meta", sa.JSON(), nullable=False),
+        sa.Column("added_at", sa.DateTime(), nullable=False),
+        sa.Column("removed_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_removed_items"),
+    )

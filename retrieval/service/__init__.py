@@ -1,0 +1,1 @@
+"""The service: a gallery over HTTP, for browsers and programs. Needs `lookalike[serve]`."""
