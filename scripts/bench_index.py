@@ -3,7 +3,7 @@
 
     .venv/bin/python scripts/bench_index.py
 
-Needs hnswlib and usearch (the dev extra has them). Ours is the whole path: sequence number, index,
+Needs hnswlib and usearch (`pip install -e '.[bench]'`) but with --alone. Ours is the whole path: sequence number, index,
 what came since, and the stored vectors that decide; theirs is the index alone. 5 % of the gallery
 came and 2 % went after its index file was written. Each tool is told of the first setting at which
 it finds so many of the ten true neighbours; tools take turns, and the fastest of several rounds

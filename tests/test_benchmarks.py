@@ -65,3 +65,33 @@ def test_duplicates_and_clusters_are_measured() -> None:
     assert rows[1][1].endswith("clusters")
     for row in rows:
         assert 0 < float(row[-1].removesuffix(" GB")) < 1
+
+
+@pytest.mark.slow
+def test_the_index_is_measured() -> None:
+    sizes = ["--items", "3000", "--dim", "16", "--queries", "200", "--alone"]
+    told = _printed("bench_index.py", *sizes)
+    speeds = [line for line in told if "| lookalike |" in line]
+    assert [line.split(" | ")[0] for line in speeds] == ["| 0.95", "| 0.99", "| 0.999"]
+    (nearest,) = (line for line in told if line.startswith("nearest: "))
+    assert int(nearest.split()[1]) >= 198
+    assert any(line.startswith("| 3,000 | ") and line.count(" ms") == 5 for line in told)
+
+
+@pytest.mark.slow
+def test_larger_galleries_are_extrapolated() -> None:
+    sizes = [one for size in (1000, 2000, 3000) for one in ("--items", str(size))]
+    told = _printed("bench_scale.py", *sizes, "--dim", "16")
+    rows = [line.strip("| ").split(" | ") for line in told if "extrapolated" in line]
+    assert [row[0] for row in rows] == [
+        f"{size} (extrapolated)" for size in ("1,000,000", "10,000,000", "100,000,000")
+    ]
+    stores = [float(row[1].removesuffix(" GB")) for row in rows]
+    assert 5 < stores[1] / stores[0] < 15
+
+
+def _printed(script: str, *arguments: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()
