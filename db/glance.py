@@ -18,6 +18,8 @@ from db.engine import sentence
 from db.errors import StoreError
 from db.records import Candidate, StoredEncoder
 
+# Bytes of the file that are mapped into memory: as many as SQLite allows.
+_MAPPED = 2**31
 # Ids named in one statement; SQLite takes 32,766 parameters.
 _IDS = 10_000
 _CANDIDATES = """
@@ -115,8 +117,10 @@ class Glances:
 
     def _new_connection(self) -> Any:
         pooled = self._engine.raw_connection()
-        connection = pooled.driver_connection
+        connection: Any = pooled.driver_connection
         pooled.detach()  # it is ours now
+        # Rows of a large store are read where they lie instead of being copied page by page.
+        connection.execute(f"PRAGMA mmap_size = {_MAPPED}")
         return connection
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ nearest neighbor search", 2011, section IV, without the quantisation.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +47,8 @@ class IvfIndex:
         self._error = SUMMING
         # One bit per id, made when the first vector goes.
         self._alive: NDArray[np.uint8] | None = None
+        # What FAISS is told, by the number of cells: it reads the bits where they are.
+        self._told: dict[int, Any] = {}
 
     @property
     def dim(self) -> int:
@@ -149,7 +150,7 @@ class IvfIndex:
         self._since.add_with_ids(np.ascontiguousarray(vectors[new], dtype=np.float32), ids)
         self._since_ids.update(ids.tolist())
         if self._alive is not None:
-            self._alive = _lengthened(self._alive, int(ids.max()))
+            self._let_reach(int(ids.max()))
         if self._gone:
             self._bury(np.array([one for one in ids.tolist() if one in self._gone], dtype=np.int64))
 
@@ -159,9 +160,17 @@ class IvfIndex:
             return
         if self._alive is None:
             last = max(int(self._main_ids.max(initial=0)), max(self._since_ids, default=0))
-            self._alive = _lengthened(np.empty(0, dtype=np.uint8), last)
+            self._alive = np.empty(0, dtype=np.uint8)
+            self._let_reach(last)
         np.bitwise_and.at(self._alive, ids >> 3, ~_bits(ids))
         self._dead += len(ids)
+
+    def _let_reach(self, last: int) -> None:
+        """Make the bits of the living reach an id; those that are new are set."""
+        if self._alive is not None and last >> 3 >= len(self._alive):
+            longer = np.full(int(((last >> 3) + 1) * (1 + _SPARE_SHARE)), 0xFF, dtype=np.uint8)
+            longer[: len(self._alive)] = self._alive
+            self._alive, self._told = longer, {}
 
     def _holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         since = np.array([one in self._since_ids for one in ids.tolist()], dtype=bool)
@@ -186,18 +195,23 @@ class IvfIndex:
         selected: NDArray[np.uint8] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         use_threads(all_threads() if len(queries) >= _MANY_QUERIES else 1)
-        parameters = search_parameters(min(probes, self._main.nlist), selected)
-        similarities, ids = self._main.search(queries, k, params=parameters)
+        probes = min(probes, self._main.nlist)
+        if selected is not self._alive:
+            parameters = search_parameters(probes, selected)
+        elif (parameters := self._told.get(probes)) is None:
+            parameters = self._told[probes] = search_parameters(probes, selected)
+        # Looked up once for both: comparing with the centres takes a good part of the time.
+        nearness, cells = self._main.quantizer.search(queries, probes)
+        similarities, ids = _search_cells(self._main, queries, k, cells, nearness, parameters)
         if not self._since_ids:
             return similarities, ids
-        others, other_ids = self._since.search(queries, k, params=parameters)
+        others, other_ids = _search_cells(self._since, queries, k, cells, nearness, parameters)
         similarities = np.concatenate([similarities, others], axis=1)
         ids = np.concatenate([ids, other_ids], axis=1)
         # Padding has the smallest of all similarities.
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(
-            ids, order, axis=1
-        )
+        rows = np.arange(len(queries))[:, np.newaxis]
+        return similarities[rows, order], ids[rows, order]
 
 
 def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) -> Any:
@@ -209,16 +223,36 @@ def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) ->
     """
     import faiss
 
-    if selected is None:
-        return _parameters(probes)
-    return faiss.SearchParametersIVF(nprobe=probes, sel=faiss.IDSelectorBitmap(selected))
+    some = {} if selected is None else {"sel": faiss.IDSelectorBitmap(selected)}
+    return faiss.SearchParametersIVF(nprobe=probes, **some)
 
 
-@cache
-def _parameters(probes: int) -> Any:
-    import faiss
+def _search_cells(
+    index: Any,
+    queries: NDArray[np.float32],
+    k: int,
+    cells: NDArray[np.int64],
+    nearness: NDArray[np.float32],
+    parameters: Any,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Search cells that are known, one row of them for each query."""
+    from faiss import swig_ptr
 
-    return faiss.SearchParametersIVF(nprobe=probes)
+    similarities = np.empty((len(queries), k), dtype=np.float32)
+    ids = np.empty((len(queries), k), dtype=np.int64)
+    # The method of Python's wrapper wants as many cells as the index was tuned to.
+    index.search_preassigned_c(
+        len(queries),
+        swig_ptr(queries),
+        k,
+        swig_ptr(cells),
+        swig_ptr(nearness),
+        swig_ptr(similarities),
+        swig_ptr(ids),
+        False,
+        parameters,
+    )
+    return similarities, ids
 
 
 def empty_like(index: Any) -> Any:
@@ -264,13 +298,3 @@ def _distances(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
 def _bits(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
     bits: NDArray[np.uint8] = np.left_shift(1, ids & 7).astype(np.uint8)
     return bits
-
-
-def _lengthened(bitmap: NDArray[np.uint8], last: int) -> NDArray[np.uint8]:
-    """Return a bitmap that reaches the id `last`; what is new is set."""
-    if last >> 3 < len(bitmap):
-        return bitmap
-    size = int(((last >> 3) + 1) * (1 + _SPARE_SHARE))
-    longer = np.full(size, 0xFF, dtype=np.uint8)
-    longer[: len(bitmap)] = bitmap
-    return longer

@@ -235,7 +235,11 @@ class Searcher:
                     unproven.append(place)
                     continue
                 answers[place] = nearest_items(ranked[:k])
-                nearest[place] = nearest_items(nearest_of_each(ranked, identities))
+                nearest[place] = (
+                    answers[place][:1]
+                    if identities == 1
+                    else nearest_items(nearest_of_each(ranked, identities))
+                )
             pending, depth = unproven, depth * _DEEPER
         among = held.count if allowed is None else allowed.items
         return Found(answers, nearest, held.count, held.threshold, among)
