@@ -5,9 +5,9 @@
 
 Needs hnswlib and usearch (`pip install -e '.[bench]'`) but with --alone. Ours is the whole path:
 sequence number, index, what came since, and the stored vectors that decide; theirs is the index
-alone. 5 % of the gallery came and 2 % went after its index file was written. Each tool is told of the first setting at which
-it finds so many of the ten true neighbours; tools take turns, and the fastest of several rounds
-counts. Half of the queries are of labels that the gallery has.
+alone. 5 % of the gallery came and 2 % went after its index file was written. Each tool is told of
+the first setting at which it finds so many of the ten true neighbours; tools take turns, and the
+fastest of several rounds counts. Half of the queries are of labels that the gallery has.
 """
 
 from __future__ import annotations
