@@ -12,14 +12,13 @@ function shape(name, attributes) {
   return made;
 }
 
-/** Steps of a share over the range, closed at the foot when it is to be filled. */
-function steps(share, scores, [low, high], filled) {
-  const x = (value) => ((value - low) / (high - low)) * WIDTH;
-  const y = (value) => HEIGHT * (1 - value);
-  let path = `M0 ${y(share(low))}`;
-  for (const one of scores) path += `H${x(one).toFixed(1)}V${y(share(one + 1e-6)).toFixed(1)}`;
-  path += `H${WIDTH}`;
-  return filled ? `${path}V${HEIGHT}H0Z` : path;
+/** Steps of a share from the lowest score on. */
+function steps(share, scores, [low, high]) {
+  const places = scores.map((one) => {
+    const x = ((one - low) / (high - low)) * WIDTH;
+    return `H${x.toFixed(1)}V${(HEIGHT * (1 - share(one + 1e-6))).toFixed(1)}`;
+  });
+  return `${places.join("")}H${WIDTH}`;
 }
 
 /** A mark across the bar with its name; on the right half the name stands to its left. */
@@ -41,11 +40,13 @@ export function bar(calibration, ends, { tau, here }) {
   });
   if (scores.length) {
     const strangers = (at) => fpir(calibration, at);
-    drawing.append(shape("path", { class: "strangers", d: steps(strangers, scores, ends, true) }));
+    drawing.append(shape("path", { class: "strangers", d: `M0 ${HEIGHT}${steps(strangers, scores, ends)}V${HEIGHT}Z` }));
   }
   if (calibration.dirs?.length) {
+    // Below the lowest score nothing is known of it: the line begins there.
     const known = (at) => dir(calibration, at);
-    drawing.append(shape("path", { class: "known", d: steps(known, scores, ends, false) }));
+    const begin = steps(known, scores, ends).replace(/^H([\d.]+)V([\d.]+)/, "M$1 $2");
+    drawing.append(shape("path", { class: "known", d: begin }));
   }
   const marks = [];
   if (tau != null) marks.push(mark("tau", tau, ends, `τ ${score(tau)}`));
