@@ -28,7 +28,8 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _SHORTEST = 16
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Names by which a machine calls itself."""
-_CHALLENGE = 'Bearer realm="lookalike", Basic realm="lookalike", charset="UTF-8"'
+# One header each: Chromium reads only the first challenge of a header, and asks for no login then.
+_CHALLENGES = ('Bearer realm="lookalike"', 'Basic realm="lookalike", charset="UTF-8"')
 
 
 @dataclass(frozen=True)
@@ -121,17 +122,20 @@ class Gate:
         if refused is None:
             await self._app(scope, receive, send)
         else:
-            status, detail, headers = refused
-            await problem(status, detail, headers=headers)(scope, receive, send)
+            status, detail = refused
+            answer = problem(status, detail)
+            for challenge in _CHALLENGES if status == 401 else ():
+                answer.headers.append("WWW-Authenticate", challenge)
+            await answer(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str] | None] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host, path = headers.get(b"host", ""), scope["path"]
         # A page of any site may let its own name point here: it must not speak for the user then.
         if self._hosts is not None and _name(host) not in self._hosts:
-            return 421, "The service does not answer to this name: use its own address.", None
+            return 421, "The service does not answer to this name: use its own address."
         if scope["method"] not in _SAFE and not self._same_site(headers, host):
-            return 403, "Another site's page may not do this.", None
+            return 403, "Another site's page may not do this."
         if path in OPEN:
             return None
         if not self._tokens:
@@ -140,9 +144,9 @@ class Gate:
         right = self._tokens.right(_token(headers.get(b"authorization", "")))
         if right is None:
             detail = "Say a token: `Authorization: Bearer TOKEN`, or as the password of a login."
-            return 401, detail, {"WWW-Authenticate": _CHALLENGE}
+            return 401, detail
         if right == "read" and scope["method"] not in _SAFE and path not in _READS:
-            return 403, "This token is for reading only: use one that may write.", None
+            return 403, "This token is for reading only: use one that may write."
         scope["right"] = right
         return None
 

@@ -253,7 +253,7 @@ def test_a_token_to_write_is_asked_for(
     page.get_by_role("link", name="Gallery").click()
     page.locator("#items .tile").first.click()
     page.get_by_role("button", name="Remove from the gallery").click()
-    text(page, "#notice", "Removed item 1")
+    text(page, "#notice", "Removed item 8, green")
     assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 1]
     assert write not in page.evaluate("document.cookie + location.href")
 
