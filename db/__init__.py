@@ -1,6 +1,8 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
+from db.conditions import Condition
 from db.errors import NotRestorable, StoreError
+from db.filesystem import require_local
 from db.glance import Glance
 from db.reader import Reader
 from db.records import (
@@ -18,6 +20,7 @@ from db.writer import Writer
 
 __all__ = [
     "Candidate",
+    "Condition",
     "Failure",
     "Generation",
     "Glance",
@@ -31,4 +34,5 @@ __all__ = [
     "StoredVectors",
     "Threshold",
     "Writer",
+    "require_local",
 ]

@@ -15,8 +15,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DisconnectionError
 
+from db.conditions import NUMBER, number
+from db.connection import StoreConnection, log_of
 from db.errors import StoreError
 
 # Three float16 vectors of 1280 dimensions fill a page to 94 %; SQLite's default of 4096 holds one.
@@ -34,7 +36,7 @@ def connect(path: Path, *, create: bool = False) -> Engine:
     connection uses `synchronous=FULL`: what was committed survives a power cut.
     """
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, creator=lambda: StoreConnection.open(path, timeout=BUSY_SECONDS))
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
@@ -45,6 +47,12 @@ def connect(path: Path, *, create: bool = False) -> Engine:
             pragmas = [f"page_size = {PAGE_SIZE}", "journal_mode = WAL", *pragmas]
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function(NUMBER, 1, number, deterministic=True)
+
+    @event.listens_for(engine, "checkout")
+    def _renew(connection: Any, _record: Any, _proxy: Any) -> None:
+        if connection.is_outdated:
+            raise DisconnectionError  # the pool opens another one
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -68,7 +76,9 @@ def transaction(engine: Engine, mode: Literal["read", "write"]) -> Iterator[Conn
             engine.connect().execution_options(**{_BEGIN: begin}) as connection,
             connection.begin(),
         ):
-            yield connection
+            driver: Any = connection.connection.driver_connection
+            with driver.unchanged():
+                yield connection
     except DatabaseError as error:
         raise StoreError(sentence(error, engine)) from error
 
@@ -84,8 +94,20 @@ def sentence(error: DatabaseError | sqlite3.DatabaseError, engine: Engine) -> st
         )
     if "full" in reason:
         return f"No space is left on the disk of {where}: free some and try again; nothing is lost."
-    if "readonly" in reason or "unable to open" in reason:
-        return f"{where} can't be opened for this: check the permissions of it and its folder."
+    if "disk I/O" in reason:
+        return (
+            f"The disk of {where} refused to be read or written: see whether it is full, over its "
+            "quota or failing, and try again; nothing is lost."
+        )
+    if "readonly" in reason:
+        return f"{where} can't be written to: check the permissions of it and its folder."
+    if "unable to open" in reason:
+        if log_of(Path(str(where))).exists():
+            return (
+                f"{where} was left by a process that was killed, and must be opened once by "
+                "one that may write to its folder."
+            )
+        return f"{where} can't be opened: check the permissions of it and its folder."
     if "not a database" in reason or "malformed" in reason:
         return f"{where} is damaged or no SQLite database ({reason}): restore it from a backup."
     return f"{where}: the database refused ({reason})."

@@ -87,16 +87,12 @@ class Glances:
         Raises:
             StoreError: The database refused.
         """
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            pooled = self._engine.raw_connection()
-            connection = pooled.driver_connection
-            pooled.detach()  # it is ours now
+        connection = self._connection()
         try:
             connection.execute("BEGIN")
             try:
-                yield Glance(connection)
+                with connection.unchanged():
+                    yield Glance(connection)
             finally:
                 connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
@@ -106,6 +102,22 @@ class Glances:
             self._idle.append(connection)
             raise
         self._idle.append(connection)
+
+    def _connection(self) -> Any:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._new_connection()
+        if connection.is_outdated:
+            connection.close()
+            return self._new_connection()
+        return connection
+
+    def _new_connection(self) -> Any:
+        pooled = self._engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.detach()  # it is ours now
+        return connection
 
     def close(self) -> None:
         """Close what is idle."""

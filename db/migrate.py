@@ -15,7 +15,7 @@ from db.errors import StoreError
 from db.schema import SCHEMA_VERSION, Base
 
 # Oldest first; the last one is what the models describe.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, or_, select, true
 
+from db.conditions import Condition, clause
 from db.glance import Glance
 from db.records import (
     Failure,
@@ -25,6 +27,7 @@ from db.schema import (
     GalleryRow,
     GenerationRow,
     ItemRow,
+    RemovedItemRow,
     ThresholdRow,
     VectorRow,
 )
@@ -72,6 +75,16 @@ class Reader:
         return dict(self._connection.scalar(select(GalleryRow.settings)) or {})
 
     @property
+    def change_count(self) -> int:
+        """How many vectors have come or gone, ever; what a generation lacks is the difference."""
+        return int(self._connection.scalar(select(GalleryRow.change_count)) or 0)
+
+    @property
+    def purged_seq(self) -> int:
+        """What went up to this sequence number may be told by `removed_since` no longer."""
+        return int(self._connection.scalar(select(GalleryRow.purged_seq)) or 0)
+
+    @property
     def glance(self) -> Glance:
         """The same snapshot, for the questions of a query."""
         return Glance(self._connection.connection.driver_connection)
@@ -80,16 +93,16 @@ class Reader:
 
     def count_items(self, label: str | None = None) -> int:
         """How many items there are, or how many show `label`."""
-        query = select(func.count()).select_from(ItemRow)
-        if label is not None:
-            query = query.where(ItemRow.label == label)
+        if label is None:
+            return int(self._connection.scalar(select(GalleryRow.item_count)) or 0)
+        query = select(func.count()).select_from(ItemRow).where(ItemRow.label == label)
         return int(self._connection.scalar(query) or 0)
 
-    def label_counts(self) -> dict[str, int]:
-        """How many items each label has, by label in alphabetical order."""
+    def label_counts(self, where: Sequence[Condition] = ()) -> dict[str, int]:
+        """How many items that meet the conditions each label has, in alphabetical order."""
         query = (
             select(ItemRow.label, func.count())
-            .where(ItemRow.label.is_not(None))
+            .where(ItemRow.label.is_not(None), *map(clause, where))
             .group_by(ItemRow.label)
             .order_by(ItemRow.label)
         )
@@ -102,6 +115,7 @@ class Reader:
         paths: Sequence[str] | None = None,
         label: str | None = None,
         content_hash: str | None = None,
+        where: Sequence[Condition] = (),
     ) -> Iterator[Item]:
         """Yield the items that meet every condition given, in order of id.
 
@@ -110,8 +124,9 @@ class Reader:
             paths: Only those read from here; not together with `ids`.
             label: Only those that show it.
             content_hash: Only those with exactly these bytes.
+            where: Only those that meet all of these conditions.
         """
-        query = select(ItemRow).order_by(ItemRow.id)
+        query = select(ItemRow).where(*map(clause, where)).order_by(ItemRow.id)
         if label is not None:
             query = query.where(ItemRow.label == label)
         if content_hash is not None:
@@ -126,8 +141,20 @@ class Reader:
             rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
             yield from map(_item, rows)
 
+    def metadata_fields(self) -> list[str]:
+        """Return the keys that the metadata of any item have, in alphabetical order."""
+        entry = func.json_each(ItemRow.meta).table_valued("key")
+        query = select(entry.c.key).select_from(ItemRow).join(entry, true()).distinct()
+        return sorted(self._connection.scalars(query))
+
     def find_items(
-        self, *, text: str = "", label: str | None = None, after: int = 0, limit: int = 100
+        self,
+        *,
+        text: str = "",
+        label: str | None = None,
+        where: Sequence[Condition] = (),
+        after: int = 0,
+        limit: int = 100,
     ) -> tuple[list[Item], int]:
         """Return one page of the items that hold a text, and how many there are in all.
 
@@ -135,10 +162,11 @@ class Reader:
             text: Occurs in the label, in the last part of the path or in the metadata, whatever
                 the case of ASCII letters; empty for all items.
             label: Only those that show it.
+            where: Only those that meet all of these conditions.
             after: Only those with a larger id.
             limit: At most so many.
         """
-        conditions: list[Any] = []
+        conditions: list[Any] = [*map(clause, where)]
         if label is not None:
             conditions.append(ItemRow.label == label)
         if text:
@@ -192,6 +220,14 @@ class Reader:
         rows = self._connection.execute(query, execution_options={"yield_per": _FETCH}).scalars()
         return np.sort(np.fromiter((int(prefix, 16) for prefix in rows), dtype=np.uint64))
 
+    def paths_below(self, folder: str) -> set[str]:
+        """Return the paths of items, removed ones too, that begin with a folder's."""
+        found: set[str] = set()
+        for row in (ItemRow, RemovedItemRow):
+            begins = func.substr(row.path, 1, len(folder)) == folder
+            found.update(self._connection.scalars(select(row.path).where(begins)))
+        return found
+
     # Vectors
 
     def vectors(self, *, after_seq: int = -1, chunk: int = 4096) -> Iterator[StoredVectors]:
@@ -215,19 +251,33 @@ class Reader:
             rows += self._connection.execute(query)
         return self._stored(sorted(rows))
 
+    def vectors_meeting(
+        self, where: Sequence[Condition]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the vectors of the items that meet all conditions, whatever their encoder.
+
+        Those of other encoders and those an item had before are among them: only an index, which
+        lacks them, tells them apart, as the store would have to read every vector.
+
+        Returns:
+            Vector ids and, for each, the id of its item: int64, shape `(n,)` each.
+        """
+        query = (
+            select(VectorRow.id, VectorRow.item_id)
+            .join(ItemRow, ItemRow.id == VectorRow.item_id)
+            .where(*map(clause, where))
+        )
+        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH})
+        pairs = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2)
+        return pairs[:, 0].copy(), pairs[:, 1].copy()
+
     def count_vectors(self) -> int:
         """How many live vectors there are."""
         query = select(func.count()).select_from(VectorRow).where(*self._live())
         return int(self._connection.scalar(query) or 0)
 
-    def count_changes(self, since: int) -> int:
-        """How many vectors came or went after the sequence number `since`."""
-        changed = or_(VectorRow.added_seq > since, VectorRow.removed_seq > since)
-        query = select(func.count()).select_from(VectorRow).where(self._mine(), changed)
-        return int(self._connection.scalar(query) or 0)
-
     def removed_since(self, seq: int) -> list[int]:
-        """Return the ids of the vectors that went after `seq`."""
+        """Return the ids of the vectors that went after `seq`, at least `purged_seq`."""
         query = select(VectorRow.id).where(self._mine(), VectorRow.removed_seq > seq)
         return list(self._connection.scalars(query))
 
@@ -274,6 +324,7 @@ class Reader:
                 sha256=row.sha256,
                 seq=row.seq,
                 count=row.vector_count,
+                changes=row.change_count,
                 encoder_fingerprint=row.fingerprint,
                 created_at=row.created_at,
             )

@@ -153,6 +153,7 @@ class Generation:
         sha256: Checksum of the whole file, in hex.
         seq: The sequence number of the snapshot it was built from.
         count: How many vectors it holds.
+        changes: How many vectors had come or gone by then, ever.
         encoder_fingerprint: The encoder whose vectors it holds.
         created_at: When it was recorded, UTC without zone.
     """
@@ -163,5 +164,6 @@ class Generation:
     sha256: str
     seq: int
     count: int
+    changes: int
     encoder_fingerprint: str
     created_at: datetime

@@ -22,10 +22,11 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 # Named constraints, so that a later migration can refer to them.
 _NAMING = {
@@ -34,6 +35,7 @@ _NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+_GONE = "removed_seq IS NOT NULL"
 
 
 class Base(DeclarativeBase):
@@ -56,7 +58,10 @@ class EncoderRow(Base):
 
 
 class GalleryRow(Base):
-    """The one row about the gallery as a whole: its sequence number and its settings."""
+    """The one row about the gallery as a whole: its sequence number, its settings, and counts.
+
+    Counts are kept here because counting a large table takes longer than a write to it.
+    """
 
     __tablename__ = "gallery"
 
@@ -65,6 +70,11 @@ class GalleryRow(Base):
     encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"))
     settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(DateTime)
+    item_count: Mapped[int] = mapped_column(server_default="0")
+    # How many vectors have come or gone, ever.
+    change_count: Mapped[int] = mapped_column(server_default="0")
+    # The log of what went up to this sequence number is no longer whole.
+    purged_seq: Mapped[int] = mapped_column(server_default="0")
 
 
 class ItemRow(Base):
@@ -113,7 +123,8 @@ class VectorRow(Base):
     __table_args__ = (
         Index("ix_vectors_item_id", "item_id"),
         Index("ix_vectors_added_seq", "added_seq"),
-        Index("ix_vectors_removed_seq", "removed_seq"),
+        # Of tombstones only: were every live vector in it, SQLite would look there for changes.
+        Index("ix_vectors_removed_seq", "removed_seq", sqlite_where=text(_GONE)),
         {"sqlite_autoincrement": True},
     )
 
@@ -166,3 +177,5 @@ class GenerationRow(Base):
     seq: Mapped[int]
     vector_count: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(DateTime)
+    # The gallery's `change_count` at that moment.
+    change_count: Mapped[int] = mapped_column(server_default="0")

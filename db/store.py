@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from sqlalchemy import Engine, insert, text
 
 from db import migrate
-from db.engine import connect, transaction
+from db.engine import connect, sentence, transaction
 from db.errors import StoreError
+from db.filesystem import require_local
 from db.glance import Glance, Glances
 from db.reader import Reader
 from db.schema import EncoderRow, GalleryRow
@@ -32,8 +35,9 @@ class Store:
         """Create a store for the vectors of one encoder.
 
         Raises:
-            StoreError: The file exists already.
+            StoreError: The file exists already, or is to lie on a network file system.
         """
+        require_local(path)
         if path.exists():
             raise StoreError(f"{path} exists already: open it, or choose another place.")
         engine = connect(path, create=True)
@@ -55,10 +59,12 @@ class Store:
         """Open an existing store; an older schema is migrated first.
 
         Raises:
-            StoreError: There is none, it is damaged, or a newer lookalike made it.
+            StoreError: There is none, it is damaged, a newer lookalike made it, or it lies on a
+                network file system.
         """
         if not path.is_file():
             raise StoreError(f"There is no store at {path}: create a gallery first.")
+        require_local(path)
         engine = connect(path)
         try:
             state = migrate.state(engine)
@@ -67,6 +73,11 @@ class Store:
                     f"{path} was written by a newer lookalike: upgrade this one to open it."
                 )
             if state == "older":
+                if not os.access(path.resolve().parent, os.W_OK):
+                    raise StoreError(
+                        f"{path} was written by an older lookalike, and must be opened once by a "
+                        "process that may write to its folder."
+                    )
                 migrate.upgrade(engine)
         except BaseException:
             engine.dispose()
@@ -94,6 +105,31 @@ class Store:
         with transaction(self._engine, "read") as connection:
             rows = connection.scalars(text("PRAGMA integrity_check")).all()
         return [row for row in rows if row != "ok"]
+
+    def shrink(self, free_share: float) -> int:
+        """Rewrite the file without its free pages, if they are more than this share of it.
+
+        Readers go on meanwhile, and writers wait.
+
+        Returns:
+            By how many bytes it is smaller.
+        """
+        pooled = self._engine.raw_connection()
+        execute = cast("sqlite3.Connection", pooled.driver_connection).execute
+
+        def ask(name: str) -> int:
+            return int(execute(f"PRAGMA {name}").fetchone()[0])
+
+        try:
+            pages = ask("page_count")
+            if ask("freelist_count") <= free_share * pages:
+                return 0
+            execute("VACUUM")  # outside any transaction
+            return (pages - ask("page_count")) * ask("page_size")
+        except sqlite3.DatabaseError as error:
+            raise StoreError(sentence(error, self._engine)) from error
+        finally:
+            pooled.close()
 
     def close(self) -> None:
         """Close all connections; the last one to go folds the write-ahead log into the file."""

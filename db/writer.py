@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from db.errors import NotRestorable, StoreError
@@ -61,6 +61,7 @@ class Writer(Reader):
         query = insert(ItemRow).returning(ItemRow.id, sort_by_parameter_order=True)
         values = [_columns(item) | {"added_at": added_at} for item in items]
         ids = list(self._connection.scalars(query, values))
+        self._count(items=len(ids))
         self.add_vectors(ids, vectors, self.encoder)
         self.forget_failures([item.path for item in items])
         return ids
@@ -91,6 +92,7 @@ class Writer(Reader):
             removed += self._connection.execute(
                 delete(ItemRow).where(ItemRow.id.in_(chunk))
             ).rowcount
+        self._count(items=-removed)
         return removed
 
     def restore_item(self, item_id: int) -> Item:
@@ -108,7 +110,10 @@ class Writer(Reader):
             select(removed).where(RemovedItemRow.id == item_id)
         ).one_or_none()
         if row is None:
-            raise NotRestorable(f"There is no removed item {item_id} to restore.")
+            raise NotRestorable(
+                f"There is no removed item {item_id} to restore: it was not removed, or a "
+                "compaction has forgotten it."
+            )
         for other in self.items(paths=[row.path]):
             raise NotRestorable(
                 f"Item {item_id} can't be restored, as its photo was added again as item "
@@ -137,7 +142,17 @@ class Writer(Reader):
                 data=data,
             )
         )
+        self._count(items=1, changes=1)
         return next(self.items(ids=[item_id]))
+
+    def move_paths(self, before: str, after: str) -> None:
+        """Let all paths that begin with one text begin with another; removed items' too."""
+        for row in (ItemRow, RemovedItemRow):
+            self._connection.execute(
+                update(row)
+                .where(func.substr(row.path, 1, len(before)) == before)
+                .values(path=literal(after) + func.substr(row.path, len(before) + 1))
+            )
 
     def relabel_items(self, ids: Sequence[int], label: str | None) -> int:
         """Give items another label (`None`: an identity of their own); return how many."""
@@ -186,6 +201,7 @@ class Writer(Reader):
             for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
         ]
         self._connection.execute(insert(VectorRow), values)
+        self._count(changes=len(values))
 
     def drop_unfinished_vectors(self, *, but: StoredEncoder | None = None) -> None:
         """Delete the vectors of encoders the gallery does not belong to, except one encoder's."""
@@ -208,9 +224,10 @@ class Writer(Reader):
             raise StoreError(
                 f"Not every item has a vector of {encoder.name}: run reembed to make them."
             )
-        self._connection.execute(
+        gone = self._connection.execute(
             update(VectorRow).where(*self._live()).values(removed_seq=self.seq)
         )
+        self._count(changes=gone.rowcount)
         self._connection.execute(delete(ThresholdRow).where(ThresholdRow.encoder_id == encoder.id))
         self._connection.execute(update(GalleryRow).values(encoder_id=encoder.id))
         self.encoder = encoder
@@ -261,9 +278,9 @@ class Writer(Reader):
         )
 
     def add_generation(
-        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int
+        self, *, kind: str, file_name: str, sha256: str, seq: int, count: int, changes: int
     ) -> None:
-        """Record an index file that is already whole and flushed on disk."""
+        """Record an index file that is already whole and flushed on disk; see `Generation`."""
         self._connection.execute(
             insert(GenerationRow).values(
                 encoder_id=self.encoder.id,
@@ -272,6 +289,7 @@ class Writer(Reader):
                 sha256=sha256,
                 seq=seq,
                 vector_count=count,
+                change_count=changes,
                 created_at=now(),
             )
         )
@@ -280,12 +298,38 @@ class Writer(Reader):
         """Forget an index file."""
         self._connection.execute(delete(GenerationRow).where(GenerationRow.id == generation_id))
 
+    def purge_vectors(self, *, up_to: int) -> int:
+        """Delete the vectors that went up to a sequence number; return how many.
+
+        Removed items that have none left are forgotten: they can't be restored any more.
+
+        Who follows the change log from before has to begin anew: see `Reader.purged_seq`.
+        """
+        purged = self._connection.execute(
+            delete(VectorRow).where(VectorRow.removed_seq <= up_to)
+        ).rowcount
+        if purged:
+            self._connection.execute(update(GalleryRow).values(purged_seq=up_to))
+            left = select(VectorRow.id).where(VectorRow.item_id == RemovedItemRow.id)
+            self._connection.execute(delete(RemovedItemRow).where(~left.exists()))
+        return purged
+
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:
-        self._connection.execute(
+        gone = self._connection.execute(
             update(VectorRow)
             .where(VectorRow.item_id.in_(item_ids), VectorRow.removed_seq.is_(None))
             .values(removed_seq=self.seq)
         )
+        self._count(changes=gone.rowcount)
+
+    def _count(self, *, items: int = 0, changes: int = 0) -> None:
+        if items or changes:
+            self._connection.execute(
+                update(GalleryRow).values(
+                    item_count=GalleryRow.item_count + items,
+                    change_count=GalleryRow.change_count + changes,
+                )
+            )
 
 
 def _columns(item: NewItem) -> dict[str, Any]:

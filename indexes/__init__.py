@@ -1,7 +1,19 @@
 """Vector indexes behind one protocol. They know ids and vectors, and nothing else."""
 
 from indexes.exact import ExactIndex
-from indexes.files import load, save
+from indexes.files import KINDS, load, save, suffix
+from indexes.ivf import IvfIndex
 from indexes.protocol import Changes, Hits, IndexFileError, VectorIndex
 
-__all__ = ["Changes", "ExactIndex", "Hits", "IndexFileError", "VectorIndex", "load", "save"]
+__all__ = [
+    "KINDS",
+    "Changes",
+    "ExactIndex",
+    "Hits",
+    "IndexFileError",
+    "IvfIndex",
+    "VectorIndex",
+    "load",
+    "save",
+    "suffix",
+]

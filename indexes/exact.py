@@ -3,11 +3,6 @@
 A single query is bound by the bytes it reads, and codes are a quarter of float32. Because the error
 is bounded, whoever holds the vectors can tell that no nearer one was left out. Many queries at once
 are answered block by block through matrix products, as that is bound by arithmetic.
-
-Rounding is dithered: whether a coordinate goes up or down is decided by a die of its own, so that
-errors have mean zero whatever the data. By Hoeffding's inequality ("Probability inequalities for
-sums of bounded random variables", 1963, theorem 2) the product with a unit vector is then off by
-more than `_SURE` steps with a probability below 1e-15.
 """
 
 from __future__ import annotations
@@ -15,18 +10,21 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from indexes.protocol import Changes, Hits, IndexFileError
+from indexes.codes import QUERIES, STEPS, ZERO, bound, dithered, encode, largest
+from indexes.ids import find, is_after
+from indexes.protocol import SUMMING, Changes, Hits, IndexFileError, require_question
+from indexes.threads import all_threads, use_threads
 
 # Queries from which on blocks of matrix products win over one scan per query.
 _MANY_QUERIES = 8
@@ -36,14 +34,6 @@ _BLOCK = 4096
 _DEAD_SHARE = 0.25
 # Bytes of codes up to which waking another core takes longer than it saves.
 _ONE_CORE = 32_000_000
-# Codes run from -127 to 127; FAISS stores them with 128 added.
-_STEPS, _ZERO = 127, 128
-# sqrt(ln(2 / 1e-15) / 2)
-_SURE = 4.2
-# The throw of dice for queries; codes have 0, 1, …: one more each time they are rounded anew.
-_QUERIES = 2**32
-# What summing the products of unit vectors in float32 can be off by.
-_SUMMING = 1e-5
 
 
 class ExactIndex:
@@ -55,6 +45,7 @@ class ExactIndex:
         self._flat = _new_flat(dim)
         self._ids = np.empty(0, dtype=np.int64)
         self._alive = np.empty(0, dtype=bool)
+        self._ascending = True  # as a store gives ids out
         self._count = 0
         self._gone: set[int] = set()
         # Coordinates up to this size have codes of their own; larger ones are cut.
@@ -72,32 +63,31 @@ class ExactIndex:
 
     def apply(self, changes: Changes) -> None:
         """Take changes in. A removal counts even when it arrives before its addition."""
-        self._gone.update(changes.removed_ids.tolist())
+        gone = changes.removed_ids
+        self._gone.update(gone.tolist())
         if changes.added_vectors is not None and len(changes.added_ids):
-            new = ~np.isin(changes.added_ids, self._ids)
-            vectors = np.asarray(changes.added_vectors[new])
-            self._make_room(_largest(vectors))
-            for start in range(0, len(vectors), _BLOCK):
-                codes = _encode(vectors[start : start + _BLOCK], self._limit, self._widened)
-                self._flat.add_sa_codes(codes)
-            self._ids = np.concatenate([self._ids, changes.added_ids[new]])
-        self._alive = ~np.isin(self._ids, np.fromiter(self._gone, np.int64, len(self._gone)))
+            self._add(changes.added_ids, changes.added_vectors)
+        if len(gone):
+            places = self._find(gone)
+            self._alive[places[places >= 0]] = False
         self._count = int(np.count_nonzero(self._alive))
         if len(self) < len(self._ids) * (1 - _DEAD_SHARE):
             self._drop_dead_rows()
 
     def search(
-        self, queries: NDArray[np.float32], k: int, *, allow: NDArray[np.int64] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allow: NDArray[np.int64] | None = None,
+        probes: int | None = None,  # noqa: ARG002 - everything is looked at
     ) -> Hits:
         """Find the k nearest vectors of each query; see `VectorIndex.search`.
 
         Raises:
             ValueError: The queries' shape is not `(n, dim)`, or k is below 1.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.dim:
-            raise ValueError(f"queries must have shape (n, {self.dim}), not {queries.shape}")
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}")
+        require_question(queries, k, self.dim)
         rows = self._alive if allow is None else self._alive & np.isin(self._ids, allow)
         count = len(self) if allow is None else int(np.count_nonzero(rows))
         found = min(k, count)
@@ -110,9 +100,9 @@ class ExactIndex:
             some = rows if count < len(rows) else None
             similarities, positions, error = self._scan(queries, found, some)
         # Rounding can carry a product of unit vectors past 1.
-        distances = 1 - similarities * np.float32(self._limit / _STEPS)
+        distances = 1 - similarities * np.float32(self._limit / STEPS)
         np.minimum(np.maximum(distances, 0, out=distances), 2, out=distances)
-        error += self._error + _SUMMING
+        error += self._error + SUMMING
         if found == k:
             return Hits(self._ids[positions], distances, error)
         hits = Hits.empty(len(queries), k, error=error)
@@ -126,28 +116,29 @@ class ExactIndex:
 
     @classmethod
     def write(
-        cls, file: IO[bytes], dim: int, count: int, chunks: Iterable[Changes], largest: float
+        cls, path: Path, dim: int, count: int, chunks: Callable[[], Iterable[Changes]]
     ) -> None:
         """Write the index over many vectors to a file, holding one chunk of them at a time.
 
         Args:
-            file: Open for writing; gets an `.npz` archive.
+            path: Where to; becomes an `.npz` archive.
             dim: Length of the vectors.
             count: How many vectors there will be.
-            chunks: What is added, in any number of parts.
-            largest: The largest absolute coordinate of all of them.
+            chunks: Gives what is added, the same each time it is called.
 
         Raises:
             ValueError: There were not `count` of them.
         """
-        ids, limit = [], largest or 1.0
-        with zipfile.ZipFile(file, "w") as archive:
+        vectors = (chunk.added_vectors for chunk in chunks())
+        limit = max((largest(part) for part in vectors if part is not None), default=0.0) or 1.0
+        ids = []
+        with zipfile.ZipFile(path, "w") as archive:
             with archive.open("codes.npy", "w", force_zip64=True) as codes:
                 header = {"descr": "|u1", "fortran_order": False, "shape": (count, dim)}
                 npy.write_array_header_1_0(codes, header)
-                for chunk in chunks:
+                for chunk in chunks():
                     if chunk.added_vectors is not None:
-                        codes.write(_encode(np.asarray(chunk.added_vectors), limit).data)
+                        codes.write(encode(np.asarray(chunk.added_vectors), limit).data)
                         ids.append(chunk.added_ids)
             joined = np.concatenate(ids) if ids else np.empty(0, np.int64)
             for name, values in (("ids", joined), ("limit", limit)):
@@ -157,60 +148,80 @@ class ExactIndex:
             raise ValueError(f"{len(joined)} vectors came instead of {count}")
 
     @classmethod
-    def read(cls, file: IO[bytes], source: Path) -> Self:
+    def read(cls, path: Path) -> Self:
         """Make an index from a file that `write` made.
-
-        Args:
-            file: Open for reading, at its beginning.
-            source: Where it is, for the message.
 
         Raises:
             IndexFileError: It holds something else.
         """
         try:
-            with np.load(file, allow_pickle=False) as archive:
+            with np.load(path, allow_pickle=False) as archive:
                 ids, codes = archive["ids"], archive["codes"]
                 limit = float(archive["limit"])
             if codes.ndim != 2 or codes.dtype != np.uint8 or ids.shape != codes.shape[:1]:
                 raise ValueError("ids and codes don't fit together")
-        except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as problem:
-            raise IndexFileError(f"{source} is no index file of ours: {problem}") from problem
+        except (ValueError, TypeError, KeyError, EOFError, OSError, zipfile.BadZipFile) as problem:
+            raise IndexFileError(f"{path} is no index file of ours: {problem}") from problem
         index = cls(codes.shape[1])
         index._flat.add_sa_codes(codes)
         index._ids, index._alive, index._count = ids, np.ones(len(ids), dtype=bool), len(ids)
-        index._limit, index._error = limit, _bound(limit, index.dim)
+        index._ascending = not len(ids) or is_after(ids, -1)
+        index._limit, index._error = limit, bound(limit, index.dim)
         return index
+
+    def _add(self, ids: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+        new = self._find(ids) < 0
+        ids, vectors = ids[new], np.asarray(vectors[new])
+        if not len(ids):
+            return
+        self._make_room(largest(vectors))
+        for start in range(0, len(vectors), _BLOCK):
+            codes = encode(vectors[start : start + _BLOCK], self._limit, self._widened)
+            self._flat.add_sa_codes(codes)
+        last = int(self._ids[-1]) if len(self._ids) else -1
+        self._ascending = self._ascending and is_after(ids, last)
+        self._ids = np.concatenate([self._ids, ids])
+        alive = [one not in self._gone for one in ids.tolist()] if self._gone else np.ones(len(ids))
+        self._alive = np.concatenate([self._alive, np.array(alive, dtype=bool)])
+
+    def _find(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of some ids, -1 for those not here."""
+        if self._ascending or not len(self._ids):
+            return find(wanted, self._ids)
+        order = np.argsort(self._ids)
+        places = find(wanted, self._ids[order])
+        return np.where(places < 0, -1, order[places])
 
     def _make_room(self, largest: float) -> None:
         """Widen the limit where vectors come that exceed it; what is held is rounded anew."""
         if largest <= self._limit:
             return
         if not len(self._ids):
-            self._limit, self._error = largest, _bound(largest, self.dim)
+            self._limit, self._error = largest, bound(largest, self.dim)
             return
         # At least doubled, so that the errors of repeated rounding add up to twice the last.
         before, self._limit = self._limit, max(largest, 2 * self._limit)
-        held = (self._codes().astype(np.float32) - _ZERO) * (before / _STEPS)
+        held = (self._codes().astype(np.float32) - ZERO) * (before / STEPS)
         self._flat = _new_flat(self.dim)
         self._widened += 1  # what is held depends on the dice of before
-        self._flat.add_sa_codes(_encode(held, self._limit, self._widened))
-        self._error += _bound(self._limit, self.dim)
+        self._flat.add_sa_codes(encode(held, self._limit, self._widened))
+        self._error += bound(self._limit, self.dim)
 
     def _scan(
         self, queries: NDArray[np.float32], k: int, rows: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
         # FAISS multiplies codes with whole numbers only, and would cut the fractions off.
-        limit = _largest(queries) or 1.0
-        scale = _STEPS / limit
-        steps = _dithered(queries * scale, _QUERIES)
+        limit = largest(queries) or 1.0
+        scale = STEPS / limit
+        steps = dithered(queries * scale, QUERIES)
         if rows is None and self._flat.ntotal * self.dim < _ONE_CORE:
             similarities, positions = _search_alone(self._flat, steps, k, None)
         else:
             similarities, positions = self._scan_together(steps, k, rows)
         # A code is longer than its unit vector by a step per coordinate at most, and repeated
         # rounding at most doubles that.
-        longer = 2 * self._limit / _STEPS * math.sqrt(self.dim)
-        error = _bound(limit, self.dim) * (1 + longer)
+        longer = 2 * self._limit / STEPS * math.sqrt(self.dim)
+        error = bound(limit, self.dim) * (1 + longer)
         return similarities / np.float32(scale), positions, error
 
     def _scan_together(
@@ -241,7 +252,7 @@ class ExactIndex:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         import faiss
 
-        faiss.omp_set_num_threads(_threads())
+        use_threads(all_threads())
         heap = faiss.ResultHeap(len(queries), k, keep_max=True)
         block = np.empty((_BLOCK, self.dim), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK):
@@ -277,23 +288,12 @@ def _search_alone(
     """Search by the calling thread only, the rows of a bitmap or all of them."""
     import faiss
 
-    # FAISS's own threads would spin idly against the encoder's on the same cores. The setting is
-    # the calling thread's own.
-    _threads()  # asked before it is changed
-    faiss.omp_set_num_threads(1)
+    use_threads(1)
     parameters = None
     if part is not None:
         parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(part))
     similarities, positions = flat.search(steps, k, params=parameters)
     return similarities, positions
-
-
-@cache
-def _threads() -> int:
-    """How many threads FAISS would use by itself, `OMP_NUM_THREADS` told."""
-    import faiss
-
-    return int(faiss.omp_get_max_threads())
 
 
 @cache
@@ -309,34 +309,3 @@ def _new_flat(dim: int) -> Any:
     )
     flat.is_trained = True  # there is nothing to learn
     return flat
-
-
-def _largest(vectors: NDArray[Any]) -> float:
-    return float(np.abs(vectors).max(initial=0))
-
-
-def _encode(vectors: NDArray[Any], limit: float, throw: int = 0) -> NDArray[np.uint8]:
-    """Round vectors, none of whose coordinates exceeds `limit`, to codes."""
-    steps = _dithered(vectors.astype(np.float32) * (_STEPS / limit), throw)
-    return (steps + _ZERO).astype(np.uint8)
-
-
-def _dithered(values: NDArray[np.float32], throw: int) -> NDArray[np.float32]:
-    """Round each value down or up, up the more likely the nearer it is to that."""
-    rounded: NDArray[np.float32] = np.floor(values + _dice(values.shape[1], throw))
-    return np.minimum(np.maximum(rounded, -_STEPS, out=rounded), _STEPS, out=rounded)
-
-
-@cache
-def _dice(dim: int, throw: int) -> NDArray[np.float32]:
-    """Throw a die for each coordinate: independent within a vector is all that Hoeffding asks.
-
-    Queries have a throw of their own, so that their errors are independent of the codes'.
-    """
-    return np.random.default_rng(throw).random(dim, dtype=np.float32)
-
-
-def _bound(limit: float, dim: int) -> float:
-    """Return what the product of a unit vector with a code can be off by."""
-    # In few dimensions the length of the error, at most a step per coordinate, is the better bound.
-    return limit / _STEPS * min(_SURE, math.sqrt(dim))

@@ -13,6 +13,9 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+SUMMING = 1e-5
+"""What summing the products of unit vectors in float32 can be off by."""
+
 
 class IndexFileError(Exception):
     """An index file that can't be read; the text says which, and why."""
@@ -45,7 +48,8 @@ class Hits:
         ids: int64, shape `(n_queries, k)`; −1 where there are fewer than k.
         distances: float32, shape `(n_queries, k)`, cosine distances; +inf where the id is −1.
         error: No true distance is further than this from what the index takes it for. A vector
-            that is not among the hits is therefore no nearer than the last distance less this.
+            that was looked at and is not among the hits is therefore no nearer than the last
+            distance less this. An exact index looks at all of them.
     """
 
     ids: NDArray[np.int64]
@@ -65,6 +69,13 @@ class Hits:
 class VectorIndex(Protocol):
     """A structure that answers nearest-neighbour questions over ids and vectors."""
 
+    kind: str
+    """What can read its file."""
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+
     def __len__(self) -> int:
         """How many vectors can be found."""
 
@@ -72,7 +83,12 @@ class VectorIndex(Protocol):
         """Take changes in. Idempotent: the same changes may be applied again."""
 
     def search(
-        self, queries: NDArray[np.float32], k: int, *, allow: NDArray[np.int64] | None = None
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allow: NDArray[np.int64] | None = None,
+        probes: int | None = None,
     ) -> Hits:
         """Find the k nearest vectors of each query.
 
@@ -80,7 +96,21 @@ class VectorIndex(Protocol):
             queries: float32, shape `(n_queries, dim)`, L2-normalised.
             k: At least 1.
             allow: int64 ids to search among; `None` allows all.
+            probes: How many cells an approximate index looks into; `None` takes what it was tuned
+                to. An exact index looks at everything.
         """
 
     def close(self) -> None:
         """Give back what the index holds; it can't be used afterwards."""
+
+
+def require_question(queries: NDArray[np.float32], k: int, dim: int) -> None:
+    """Make sure that a search can be answered.
+
+    Raises:
+        ValueError: The queries' shape is not `(n, dim)`, or k is below 1.
+    """
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise ValueError(f"queries must have shape (n, {dim}), not {queries.shape}")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")

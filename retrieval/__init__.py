@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from db import Condition
     from retrieval.auditing import Audit, AuditedItem, DuplicatePair, Suspect
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
@@ -44,6 +45,7 @@ _HOME = {
     "ChangedAnswer": "encoder_comparison",
     "CheckReport": "checking",
     "ComparedEncoder": "encoder_comparison",
+    "Condition": "conditions",
     "DrawnPairs": "pairing",
     "Duplicate": "building",
     "DuplicatePair": "auditing",
@@ -74,6 +76,7 @@ __all__ = [
     "ChangedAnswer",
     "CheckReport",
     "ComparedEncoder",
+    "Condition",
     "DrawnPairs",
     "Duplicate",
     "DuplicatePair",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.calibration import outgrown
+from retrieval.conditions import Conditions, Where, conditions, written
 from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError
-from retrieval.identification import OUTGROWN, Calibration, Identification, identify
+from retrieval.identification import (
+    FILTERED,
+    NOBODY,
+    OUTGROWN,
+    Calibration,
+    Identification,
+    identify,
+)
 from retrieval.rules import NEAREST, RULES, Rule
 from retrieval.searching import Found, Searcher
 from retrieval.sources import Source
@@ -31,12 +39,14 @@ class Question:
         rule: How the score is made; `None` takes the rule of the gallery's threshold, or, where τ
             is given, `nearest`: τ is a cosine distance then.
         reranker: Orders the nearest items anew and scores them, instead of a rule.
+        where: What items must meet to be compared with.
     """
 
     k: int
     threshold: float | None
     rule: Rule | None
     reranker: Reranker | None = None
+    where: Conditions = ()
 
     @property
     def depth(self) -> int:
@@ -57,15 +67,16 @@ def question(
     threshold: float | None = None,
     rule: str | None = None,
     reranker: Reranker | None = None,
+    where: Where = None,
 ) -> Question:
     """Make a question of what a user said.
 
     Raises:
-        GalleryError: k is below 1, or there is no such rule.
+        GalleryError: k is below 1, there is no such rule, or a condition is written wrongly.
     """
     if k < 1:
         raise GalleryError(f"k is {k}: ask for at least 1 item.")
-    return Question(k, threshold, named_rule(rule), reranker)
+    return Question(k, threshold, named_rule(rule), reranker, conditions(where))
 
 
 def named_rule(name: str | None) -> Rule | None:
@@ -83,28 +94,46 @@ def answer(
     found: Found, row: int, asked: Question, query: str | None, vector: NDArray[np.float32]
 ) -> Identification:
     """Answer the query in one row of what was found; its embedding is float32 `(dim,)`."""
-    if asked.reranker is not None:
-        return asked.reranker.answer(
+    if asked.reranker is None:
+        answered = _answer_by_rule(found, row, asked, query)
+    else:
+        answered = asked.reranker.answer(
             vector, found.items[row], k=asked.k, threshold=asked.threshold, query=query
         )
+    if not asked.where:
+        return answered
+    return replace(
+        answered,
+        note=NOBODY if found.count and not found.among else answered.note,
+        where=tuple(map(written, asked.where)),
+        among=found.among,
+    )
+
+
+def _answer_by_rule(found: Found, row: int, asked: Question, query: str | None) -> Identification:
     stored, rule, threshold = found.threshold, asked.rule, asked.threshold
     if rule is None:
         rule = NEAREST if threshold is not None or stored is None else RULES[stored.rule]
     mine = stored if stored is not None and stored.rule == rule.name else None
+    # Left out, a rival no longer raises a score; the nearest distance alone can only grow.
+    promised = found.among == found.count or rule.identities == 1
     note = None
     if threshold is None and mine is not None:
         threshold = mine.value
         if outgrown(mine, found.count):
             note = OUTGROWN.format(then=mine.details["items"], now=found.count)
-    return identify(
+    answered = identify(
         found.items[row],
         found.identities[row],
         threshold,
         rule=rule,
-        calibration=Calibration(**mine.calibration) if mine is not None else None,
+        calibration=Calibration(**mine.calibration) if mine is not None and promised else None,
         note=note,
         query=query,
     )
+    if answered.decision == "match" and asked.threshold is None and not promised:
+        return replace(answered, note=FILTERED.format(rule=rule.name))
+    return answered
 
 
 def answer_many(
@@ -115,7 +144,9 @@ def answer_many(
     while some := list(islice(outcomes, encoder.batch_size)):
         vectors = [one.vector for one in some if isinstance(one, Embedded)]
         if vectors:
-            found = searcher.search(np.stack(vectors), asked.depth, asked.identities)
+            found = searcher.search(
+                np.stack(vectors), asked.depth, asked.identities, where=asked.where
+            )
         row = 0
         for one in some:
             if isinstance(one, Embedded):

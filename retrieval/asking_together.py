@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.asking import Question, answer
+from retrieval.conditions import Conditions, Where
 from retrieval.encoders import Encoder, Preprocessing
 from retrieval.identification import Identification
 from retrieval.images import MAX_PIXELS, decode
@@ -31,6 +32,7 @@ class Ask:
     k: int = 5
     threshold: float | None = None
     rule: str | None = None
+    where: Where = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +101,16 @@ class AsksTogether(PairJudge):
             asks: What is to be known of each.
 
         Raises:
-            GalleryError: k is below 1, there is no such rule, or no verifier for it.
+            GalleryError: k is below 1, there is no such rule, no verifier for it, or the conditions
+                can't be used.
         """
-        questions = [self._question(ask.k, ask.threshold, ask.rule) for ask in asks]
+        questions = [self._question(ask.k, ask.threshold, ask.rule, ask.where) for ask in asks]
         return self._with_opened(lambda opened: _answer(opened, photos, questions))
 
     @abstractmethod
-    def _question(self, k: int, threshold: float | None, rule: str | None) -> Question:
+    def _question(
+        self, k: int, threshold: float | None, rule: str | None, where: Where
+    ) -> Question:
         """Make a question of what a user said."""
 
 
@@ -113,12 +118,12 @@ def _answer(
     opened: Opened, photos: Sequence[Prepared], questions: Sequence[Question]
 ) -> list[Identification]:
     vectors = _encode(opened.encoder, _pixels(photos, opened.encoder))
-    alike: dict[tuple[int, int | None], list[int]] = defaultdict(list)
+    alike: dict[tuple[int, int | None, Conditions], list[int]] = defaultdict(list)
     for place, asked in enumerate(questions):
-        alike[asked.depth, asked.identities].append(place)
+        alike[asked.depth, asked.identities, asked.where].append(place)
     answers: dict[int, Identification] = {}
-    for (depth, identities), places in alike.items():
-        found = opened.searcher.search(vectors[places], depth, identities)
+    for (depth, identities, where), places in alike.items():
+        found = opened.searcher.search(vectors[places], depth, identities, where=where)
         for row, place in enumerate(places):
             asked, name = questions[place], photos[place].name
             answers[place] = answer(found, row, asked, name, vectors[place])

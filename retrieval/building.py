@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from db import Item, NewItem, Store, Writer
 from retrieval.belonging import require_encoder
@@ -91,7 +92,7 @@ class Builder:
         self._progress = progress or (lambda _done, _total: None)
         # Content hashes of the items whose photo no longer looks as stored, by path.
         self._stale: dict[str, str] = {}
-        self._contents = np.empty(0, dtype=np.uint64)
+        self._contents: NDArray[np.uint64] | None = None
         self.report = BuildReport()
 
     def run(self, sources: Sequence[Source]) -> BuildReport:
@@ -105,7 +106,8 @@ class Builder:
         total, todo = len(sources), []
         relabelled = []
         with self._store.read() as tx:
-            self._contents = tx.content_prefixes()
+            if total > _LOOKED_UP:  # for few, the store is asked about each
+                self._contents = tx.content_prefixes()
             for start in range(0, total, _LOOKED_UP):
                 some = sources[start : start + _LOOKED_UP]
                 stored = {item.path: item for item in tx.items(paths=[str(s.path) for s in some])}
@@ -158,11 +160,12 @@ class Builder:
             return stale == content_hash
         if self._allow_duplicates:
             return False
-        # Few photos of a build are stored already: most are told apart without asking the store.
-        prefix = np.uint64(int(content_hash[:16], 16))
-        place = np.searchsorted(self._contents, prefix)
-        if place == len(self._contents) or self._contents[place] != prefix:
-            return False
+        if self._contents is not None:
+            # Few photos of a build are stored already: most are told apart without the store.
+            prefix = np.uint64(int(content_hash[:16], 16))
+            place = np.searchsorted(self._contents, prefix)
+            if place == len(self._contents) or self._contents[place] != prefix:
+                return False
         with self._store.read() as tx:
             return bool(tx.stored_contents([content_hash]))
 

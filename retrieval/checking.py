@@ -125,14 +125,14 @@ def _check_generations(
     generations = tx.generations()
     for generation in generations:
         path = index_folder / generation.file_name
-        if not path.exists():
-            notes.append(
-                f"{path} is gone; answers are right without it, and build-index makes another."
-            )
-            continue
         try:
             index = load(path, kind=generation.kind, sha256=generation.sha256)
         except IndexFileError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                notes.append(
+                    f"{path} is gone; answers are right without it, and build-index makes another."
+                )
+                continue
             problems.append(
                 f"{error}; answers are right without it: delete it, build-index makes another."
             )

@@ -11,6 +11,7 @@ from db import Failure, Item, Store, Threshold
 from retrieval.auditing import Audit, audit
 from retrieval.building import Progress
 from retrieval.by_hand import set_threshold
+from retrieval.conditions import Where, conditions, require_fields
 from retrieval.errors import GalleryError
 from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.pairing import DrawnPairs, make_pairs_of_items
@@ -30,9 +31,10 @@ class Contents:
         ids: Sequence[int] | None = None,
         label: str | None = None,
         path: str | os.PathLike[str] | None = None,
+        where: Where = None,
     ) -> list[int]:
-        """Return the ids of the items that meet every condition given."""
-        return [item.id for item in self.items(ids=ids, label=label, path=path)]
+        """Return the ids of the items that meet every condition given; see `items`."""
+        return [item.id for item in self.items(ids=ids, label=label, path=path, where=where)]
 
     def items(
         self,
@@ -41,17 +43,41 @@ class Contents:
         label: str | None = None,
         path: str | os.PathLike[str] | None = None,
         content_hash: str | None = None,
+        where: Where = None,
     ) -> list[Item]:
-        """Return the items that meet every condition given, in order of id."""
+        """Return the items that meet every condition given, in order of id.
+
+        Args:
+            ids: Only these.
+            label: Only those that show it.
+            path: Only the one read from there.
+            content_hash: Only those with exactly these bytes, by their SHA-256 in hex.
+            where: Only those that meet all of these conditions, e.g. `["brand=Acme", "price<3"]`;
+                docs/filters.md explains how they are written.
+
+        Raises:
+            GalleryError: A condition is written wrongly, or of a field that no item has.
+        """
+        asked = conditions(where)
         with self._store.read() as tx:
             if path is None:
-                return list(tx.items(ids=ids, label=label, content_hash=content_hash))
-            paths = [str(absolute(Path(path)))]
-            found = tx.items(paths=paths, label=label, content_hash=content_hash)
-            return [item for item in found if ids is None or item.id in ids]
+                found = list(tx.items(ids=ids, label=label, content_hash=content_hash, where=asked))
+            else:
+                paths = [str(absolute(Path(path)))]
+                there = tx.items(paths=paths, label=label, content_hash=content_hash, where=asked)
+                found = [item for item in there if ids is None or item.id in ids]
+            if not found:
+                require_fields(tx, asked)
+            return found
 
     def find_items(
-        self, text: str = "", *, label: str | None = None, after: int = 0, limit: int = 100
+        self,
+        text: str = "",
+        *,
+        label: str | None = None,
+        where: Where = None,
+        after: int = 0,
+        limit: int = 100,
     ) -> tuple[list[Item], int]:
         """Return one page of the items that hold a text, and how many there are in all.
 
@@ -59,16 +85,28 @@ class Contents:
             text: Occurs in the label, the file's name or the metadata, whatever the case of ASCII
                 letters; empty for all items.
             label: Only those that show it.
+            where: Only those that meet all of these conditions; see `items`.
             after: Only those with a larger id: the last one's of the page before.
             limit: At most so many.
-        """
-        with self._store.read() as tx:
-            return tx.find_items(text=text, label=label, after=after, limit=limit)
 
-    def labels(self) -> dict[str, int]:
-        """Return how many items each label has, by label."""
+        Raises:
+            GalleryError: A condition is written wrongly, or of a field that no item has.
+        """
+        asked = conditions(where)
         with self._store.read() as tx:
-            return tx.label_counts()
+            found = tx.find_items(text=text, label=label, where=asked, after=after, limit=limit)
+            if not found[1]:
+                require_fields(tx, asked)
+            return found
+
+    def labels(self, *, where: Where = None) -> dict[str, int]:
+        """Return how many items each label has, by label, of those that meet the conditions."""
+        asked = conditions(where)
+        with self._store.read() as tx:
+            found = tx.label_counts(asked)
+            if not found:
+                require_fields(tx, asked)
+            return found
 
     def counts(self) -> dict[str, Any]:
         """Return what can be said of the gallery at once: its size, its encoder, its writes.
@@ -86,6 +124,16 @@ class Contents:
                 "dim": tx.encoder.dim,
                 "seq": tx.seq,
             }
+
+    def count(self) -> int:
+        """Return how many items there are."""
+        with self._store.read() as tx:
+            return tx.count_items()
+
+    def seq(self) -> int:
+        """Return how many writes there have been: as long as it is the same, so is all else."""
+        with self._store.read() as tx:
+            return tx.seq
 
     def failures(self) -> list[Failure]:
         """Return the files that could not become items, with the reason."""

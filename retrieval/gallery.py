@@ -17,6 +17,7 @@ from retrieval.asking_together import AsksTogether
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_threshold
 from retrieval.checking import CheckReport, check
+from retrieval.conditions import Where, conditions
 from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError, ImageError
@@ -25,6 +26,7 @@ from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_sources, sources_of, sync_folder
 from retrieval.first_threshold import require_unlearnt, tune_first_threshold
 from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
+from retrieval.generations import STALE_SHARE
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.searching import Found
@@ -33,6 +35,9 @@ from retrieval.verifying.reranking import NAME as VERIFIER
 from retrieval.with_encoder import Opened
 
 DEFAULT_ENCODER = "efficientnet_lite0"
+
+# Fewer items than this bring no new index file, unless too much has gathered.
+_FEW, _OVERDUE_SHARE = 100, 0.3
 
 
 class Gallery(AsksTogether):
@@ -80,6 +85,7 @@ class Gallery(AsksTogether):
         Raises:
             GalleryError: Something is in the way.
             EncoderError: The encoder can't be had.
+            StoreError: The place is on a network file system.
         """
         create_folder(
             Path(path),
@@ -97,7 +103,7 @@ class Gallery(AsksTogether):
 
         Raises:
             GalleryError: There is none, or its parts don't belong together.
-            StoreError: Its store is damaged or newer than this lookalike.
+            StoreError: Its store is damaged, newer than this lookalike, or on a network disk.
             EncoderError: Its encoder is missing or damaged.
         """
         store, artifact = open_folder(Path(path))
@@ -194,7 +200,9 @@ class Gallery(AsksTogether):
         if report.touched:
             spec = self._opened.artifact.spec
             tune_first_threshold(self._store, spec, only_if_stale=only_if_stale)
-        self._opened.searcher.write_generation()
+        # A large index takes longer to write than a few photos to add: a compaction sees to that.
+        few = report.touched < _FEW
+        self._write_generation(_OVERDUE_SHARE if few else STALE_SHARE)
         return report
 
     # Asking
@@ -208,20 +216,24 @@ class Gallery(AsksTogether):
         self._latest()
         return self._with_opened(lambda opened: _embed(image, opened.encoder))
 
-    def nearest(self, queries: NDArray[np.float32], k: int = 5) -> list[list[NearestItem]]:
+    def nearest(
+        self, queries: NDArray[np.float32], k: int = 5, *, where: Where = None
+    ) -> list[list[NearestItem]]:
         """Return the k nearest items of each embedding, nearest first.
 
         Args:
             queries: float32, shape `(n, dim)`, L2-normalised; made by this gallery's encoder.
             k: At least 1.
+            where: Conditions that items must meet, as for `identify`.
 
         Raises:
+            GalleryError: k is below 1, or the conditions can't be used.
             EncoderChanged: The gallery was given another encoder since the last call of `embed`:
                 embed the photos again.
         """
         if k < 1:
             raise GalleryError(f"k is {k}: ask for at least 1 item.")
-        return self._opened.searcher.search(queries, k).items
+        return self._opened.searcher.search(queries, k, where=conditions(where)).items
 
     def identify(
         self,
@@ -230,6 +242,7 @@ class Gallery(AsksTogether):
         k: int = 5,
         threshold: float | None = None,
         rule: str | None = None,
+        where: Where = None,
     ) -> Identification:
         """Say which identity a photo shows.
 
@@ -241,16 +254,21 @@ class Gallery(AsksTogether):
                 or `verifier`, whose classifier also orders the nearest items anew. `None` takes
                 the rule of the gallery's threshold, or, where `threshold` is given, `nearest`: τ is
                 a cosine distance then.
+            where: Compare only with items that meet all of these conditions, e.g.
+                `["label=Apple|Pear", "price<3"]`; docs/filters.md explains how they are written.
 
         Raises:
             ImageError: It is no image we can read.
-            GalleryError: k is below 1, there is no such rule, or no verifier for it.
+            GalleryError: k is below 1, there is no such rule, no verifier for it, or the conditions
+                can't be used.
         """
-        asked = self._question(k, threshold, rule)
+        asked = self._question(k, threshold, rule, where)
 
         def ask(opened: Opened) -> tuple[Found, NDArray[np.float32]]:
             vector = _embed(image, opened.encoder)
-            found = opened.searcher.search(vector[np.newaxis], asked.depth, asked.identities)
+            found = opened.searcher.search(
+                vector[np.newaxis], asked.depth, asked.identities, where=asked.where
+            )
             return found, vector
 
         found, vector = self._with_opened(ask)
@@ -264,6 +282,7 @@ class Gallery(AsksTogether):
         k: int = 5,
         threshold: float | None = None,
         rule: str | None = None,
+        where: Where = None,
     ) -> Iterator[Identification | FailedPhoto]:
         """Identify many photos at the speed of `build`, in their order.
 
@@ -272,13 +291,15 @@ class Gallery(AsksTogether):
         Raises:
             EncoderChanged: The gallery was given another encoder halfway: ask the rest again.
         """
-        asked = self._question(k, threshold, rule)
+        asked = self._question(k, threshold, rule, where)
         opened = self._latest()
         yield from answer_many(opened.searcher, opened.encoder, map(Path, images), asked)
 
-    def _question(self, k: int, threshold: float | None, rule: str | None) -> Question:
+    def _question(
+        self, k: int, threshold: float | None, rule: str | None, where: Where
+    ) -> Question:
         reranker = self._reranker() if rule == VERIFIER else None
-        return question(k, threshold, None if reranker else rule, reranker)
+        return question(k, threshold, None if reranker else rule, reranker, where)
 
     def threshold(self) -> Threshold | None:
         """Return the threshold in force, with where it came from."""

@@ -20,6 +20,11 @@ OUTGROWN = (
     "shares of strangers may pass: run tune-threshold."
 )
 EMPTY = "This gallery is empty: add items first."
+NOBODY = "No item of this gallery meets the conditions, so there is nothing to compare with."
+FILTERED = (
+    "The threshold was tuned on the whole gallery, and by the rule {rule} more strangers may pass "
+    "where conditions leave look-alikes out: `tune-threshold --rule nearest` makes one that holds."
+)
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,11 @@ class Identification:
         score: What is compared with the threshold; smaller is surer.
         threshold: The threshold τ in force.
         p_value: A bound on the share of strangers that would score this low; `None` where there is
-            no calibration for this rule.
+            no calibration for this rule, or conditions leave it without meaning.
         note: Why there is no decision, or one to doubt, in a sentence for the user.
         items: The k nearest items, nearest first.
+        where: The conditions, as they are written, that items had to meet to be compared with.
+        among: How many items meet them; `None` without conditions.
     """
 
     query: str | None
@@ -117,6 +124,8 @@ class Identification:
     p_value: float | None
     note: str | None
     items: tuple[NearestItem, ...]
+    where: tuple[str, ...] = ()
+    among: int | None = None
 
 
 def identify(

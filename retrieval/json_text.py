@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 def to_json(result: Any) -> str:
@@ -17,8 +20,12 @@ def to_json(result: Any) -> str:
 
 def to_plain(value: Any) -> Any:
     """Return what JSON knows of a result: dicts, lists, text, numbers."""
-    if is_dataclass(value):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    kind: Any = type(value)
+    if kind in _PLAIN:  # most values are, and the service asks for many
+        return value
+    names = _names(kind)
+    if names is not None:
+        return {name: to_plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {str(key): to_plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -26,3 +33,9 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return f"{value.isoformat(timespec='seconds')}Z"
     return value
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """Return the fields of a dataclass, `None` of anything else."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None

@@ -16,12 +16,15 @@ from typing import TypeVar
 from db import Store
 from retrieval.belonging import require_encoder
 from retrieval.building import Progress
+from retrieval.compacting import CompactReport, compact
 from retrieval.contents import Contents
 from retrieval.encoder_comparison import EncoderComparison, compare_encoders
 from retrieval.encoder_folders import load_artifact
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import EncoderChanged, EncoderError, GalleryError
 from retrieval.folder import INDEX, is_encoder
+from retrieval.generations import INDEX_KINDS, STALE_SHARE, write_generation
+from retrieval.kept_photos import drop_unused_kept, folder_of_kept
 from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
 
@@ -82,6 +85,10 @@ class WithEncoder(Contents):
     def encoder(self) -> Encoder:
         """The encoder the gallery belongs to now, started at first use."""
         return self._latest().encoder
+
+    def folder_of_kept(self) -> Path:
+        """Return the folder for photos that have no place of their own, made if need be."""
+        return folder_of_kept(self._store, self.path)
 
     def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
         """Make sure that `encoder` is this gallery's encoder.
@@ -146,8 +153,35 @@ class WithEncoder(Contents):
             drop_missing=drop_missing,
             progress=progress,
         )
-        self._latest().searcher.write_generation()
+        self._write_generation()
         return report
+
+    def compact(self) -> CompactReport:
+        """Write a new index file if anything has changed, and purge what has gone from the store.
+
+        Removed items can't be restored after it, and their photos, where they were uploads, go too.
+        Others may query, add and remove meanwhile. Raises a StoreError, or an OSError, where the
+        disk is full or can't be written.
+        """
+        opened = self._latest()
+        report = compact(self._store, self.path / INDEX, opened.artifact.spec.fingerprint)
+        opened.searcher.renew()
+        drop_unused_kept(self._store, self.path)
+        return report
+
+    def choose_index(self, name: str) -> None:
+        """Say which kind of index files to write from the next one on.
+
+        Args:
+            name: `exact`; `ivf`, which is approximate; or `auto`, by the number of items.
+
+        Raises:
+            GalleryError: There is no such kind.
+        """
+        if name not in ("auto", *INDEX_KINDS):
+            raise GalleryError(f"There is no index {name!r}: say auto, {', '.join(INDEX_KINDS)}.")
+        with self._store.write() as tx:
+            tx.set_settings(tx.settings() | {"index": name})
 
     def compare(
         self,
@@ -183,6 +217,10 @@ class WithEncoder(Contents):
             device=self._device,
             progress=progress,
         )
+
+    def _write_generation(self, stale_share: float = STALE_SHARE) -> None:
+        fingerprint = self._latest().artifact.spec.fingerprint
+        write_generation(self._store, self.path / INDEX, fingerprint, stale_share=stale_share)
 
     def _latest(self) -> Opened:
         """Return the encoder the gallery belongs to now, with its index."""

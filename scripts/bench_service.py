@@ -13,6 +13,7 @@ as long as `Retry-After` says.
 from __future__ import annotations
 
 import asyncio
+import resource
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,9 @@ def main(
     folder: Path, queries: Path, encoder: str, seconds: float, workers: int, counts: tuple[int, ...]
 ) -> None:
     """Print a Markdown table."""
+    # Each client takes a file descriptor here, and one in the service, which inherits the limit.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     photos = list(find_photos(queries))
     room = Limits().photos * workers
     with tempfile.TemporaryDirectory() as scratch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def gallery(gallery_path: Path) -> Iterator[Gallery]:
     """An open gallery built from `photos`."""
     with Gallery.open(gallery_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def without_privileges() -> list[str]:
+    """How a command line begins so that permissions hold for it, as they don't for root."""
+    if os.geteuid() != 0:
+        return []
+    # PR_CAPBSET_DROP of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH counts from the next program on.
+    script = """
+import ctypes, os, sys
+for capability in (1, 2):
+    assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    return [sys.executable, "-c", script]
 
 
 @pytest.fixture(scope="session")

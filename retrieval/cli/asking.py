@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from retrieval.cli import options
-from retrieval.cli.output import print_table, to_json
+from retrieval.cli.output import plural, print_table, to_json
 
 if TYPE_CHECKING:
     from retrieval.embedding import FailedPhoto
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     "says otherwise.",
 )
 @options.rule_of_query
+@options.where
 @options.device
 @options.as_json
 def query(
@@ -39,6 +40,7 @@ def query(
     k: int,
     threshold: float | None,
     rule: str | None,
+    where: tuple[str, ...],
     device: str,
     as_json: bool,
 ) -> None:
@@ -52,7 +54,8 @@ def query(
 
     failed = False
     with Gallery.open(gallery_path, device=device) as gallery:
-        for number, answer in enumerate(_answers(gallery, images, k, threshold, rule)):
+        asked = {"k": k, "threshold": threshold, "rule": rule, "where": where}
+        for number, answer in enumerate(_answers(gallery, images, asked)):
             if not isinstance(answer, Identification):
                 failed = True
                 click.echo(f"{click.format_filename(answer.path)}: {answer.reason}", err=True)
@@ -67,13 +70,13 @@ def query(
 
 
 def _answers(
-    gallery: Gallery, images: Iterable[Path], k: int, threshold: float | None, rule: str | None
+    gallery: Gallery, images: Iterable[Path], asked: dict[str, Any]
 ) -> Iterator[Identification | FailedPhoto]:
     paths = list(_expand(images))
     if len(paths) == 1:
-        yield gallery.identify(paths[0], k=k, threshold=threshold, rule=rule)
+        yield gallery.identify(paths[0], **asked)
     else:
-        yield from gallery.identify_many(paths, k=k, threshold=threshold, rule=rule)
+        yield from gallery.identify_many(paths, **asked)
 
 
 def _expand(images: Iterable[Path]) -> Iterator[Path]:
@@ -110,6 +113,8 @@ def _print_identification(answer: Identification) -> None:
 
 def _reasons(answer: Identification) -> Iterator[str]:
     """Say why the answer is what it is."""
+    if answer.among is not None:
+        yield f"among {plural(answer.among, 'item')} where {' and '.join(answer.where)}"
     if answer.threshold is not None and answer.score is not None:
         relation = "below" if answer.decision == "match" else "not below"
         what = "nearest distance" if answer.rule == "nearest" else f"score ({answer.rule})"

@@ -23,15 +23,16 @@ def remove(
     ids: tuple[int, ...],
     label: str | None,
     path: Path | None,
+    where: tuple[str, ...],
     gallery_path: Path,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Remove items, by IDS, label or path. The photos themselves stay where they are."""
+    """Remove items, by IDS, label, path or conditions. The photos stay where they are."""
     from retrieval.gallery import Gallery
 
     with Gallery.open(gallery_path) as gallery:
-        found = _find(gallery, ids, label, path)
+        found = _find(gallery, ids, label, path, where)
         if len(found) > 1 and not yes:
             click.confirm(f"Remove {len(found):,} items from {gallery_path}?", abort=True, err=True)
         removed = gallery.remove(found)
@@ -48,31 +49,38 @@ def relabel(
     ids: tuple[int, ...],
     label: str | None,
     path: Path | None,
+    where: tuple[str, ...],
     to: str | None,
     no_label: bool,
     gallery_path: Path,
     as_json: bool,
 ) -> None:
-    """Give items, by IDS, label or path, another label."""
+    """Give items, by IDS, label, path or conditions, another label."""
     from retrieval.gallery import Gallery
 
     if bool(to) == no_label:
         raise click.UsageError("Say either --to LABEL or --no-label.")
     with Gallery.open(gallery_path) as gallery:
-        changed = gallery.relabel(_find(gallery, ids, label, path), to)
+        changed = gallery.relabel(_find(gallery, ids, label, path, where), to)
     click.echo(
         to_json({"relabelled": changed}) if as_json else f"relabelled {plural(changed, 'item')}"
     )
 
 
 def _find(
-    gallery: Gallery, ids: tuple[int, ...], label: str | None, path: Path | None
+    gallery: Gallery,
+    ids: tuple[int, ...],
+    label: str | None,
+    path: Path | None,
+    where: tuple[str, ...],
 ) -> list[int]:
     from retrieval.errors import GalleryError
 
-    if not ids and label is None and path is None:
-        raise click.UsageError("Say which items: ids, --label LABEL or --path PATH.")
-    found = gallery.find(ids=list(ids) or None, label=label, path=path)
+    if not ids and label is None and path is None and not where:
+        raise click.UsageError(
+            "Say which items: ids, --label LABEL, --path PATH or --where CONDITION."
+        )
+    found = gallery.find(ids=list(ids) or None, label=label, path=path, where=where)
     missing = sorted(set(ids) - set(found))
     if missing:
         raise GalleryError(

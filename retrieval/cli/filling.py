@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     help="Arithmetic of the encoder; auto takes bfloat16 where the CPU has it. int8 is fitted to "
     "the photos in FOLDER. Kept.",
 )
+@options.index
 @options.device
 @click.option("--prune", is_flag=True, help="Remove items whose photo is gone from FOLDER.")
 @options.allow_duplicates
@@ -52,6 +53,7 @@ def build_index(
     weights: Path | None,
     labels: str | None,
     precision: str | None,
+    index: str | None,
     device: str,
     prune: bool,
     allow_duplicates: bool,
@@ -88,6 +90,8 @@ def build_index(
             gallery.require_encoder(encoder, weights)
         if precision is not None:
             gallery.require_precision(precision)
+        if index is not None:
+            gallery.choose_index(index)
         try:
             with progress_bar("embedding") as progress:
                 report = gallery.build(

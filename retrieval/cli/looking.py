@@ -18,26 +18,34 @@ _GROWTH = 10
 @click.command("list")
 @options.gallery
 @click.option("--label", help="Only items of this label.")
+@options.where
 @click.option("--labels", "only_labels", is_flag=True, help="Only the labels, with their counts.")
 @click.option("--failures", is_flag=True, help="Instead, the files that could not become items.")
 @options.as_json
 def list_items(
-    gallery_path: Path, label: str | None, only_labels: bool, failures: bool, as_json: bool
+    gallery_path: Path,
+    label: str | None,
+    where: tuple[str, ...],
+    only_labels: bool,
+    failures: bool,
+    as_json: bool,
 ) -> None:
     """List the items of a gallery, one a line."""
     from retrieval.gallery import Gallery
 
+    if failures and where:
+        raise click.UsageError("--where speaks of items, and --failures never became any.")
     with Gallery.open(gallery_path) as gallery:
         if failures:
             for failure in gallery.failures():
                 click.echo(to_json(failure) if as_json else f"{failure.path}: {failure.reason}")
             return
         if only_labels:
-            for name, count in gallery.labels().items():
+            for name, count in gallery.labels(where=where).items():
                 line = to_json({"label": name, "items": count})
                 click.echo(line if as_json else f"{name}: {plural(count, 'item')}")
             return
-        items = gallery.items(label=label)
+        items = gallery.items(label=label, where=where)
     if as_json:
         for item in items:
             click.echo(to_json(item))
@@ -80,6 +88,9 @@ def info(gallery_path: Path, as_json: bool) -> None:
             click.echo(f"           {line}")
         if found.outgrown:
             click.echo("           outgrown: the gallery's size has changed; run tune-threshold")
+    index = found.index
+    held = f"{index.kind}, {plural(index.items, 'item')}" if index.kind else "no file yet"
+    click.echo(f"index      {held}, {plural(index.changes, 'change')} since ({index.asked})")
     if found.verifier is not None:
         chosen = found.verifier.chosen
         click.echo(

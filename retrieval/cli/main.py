@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from retrieval.cli.asking import query
 from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
+from retrieval.cli.compacting import compact
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
 from retrieval.cli.looking import check, info, list_items
@@ -19,6 +21,12 @@ from retrieval.cli.training import train
 from retrieval.cli.trying import demo
 from retrieval.cli.tuning import tune_threshold
 from retrieval.cli.verifying import train_verifier, verify
+
+# What a disk says that a user can mend, whatever was wanted of it.
+_DISK_REFUSES = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+}
 
 
 class _Mistake(click.ClickException):
@@ -42,6 +50,12 @@ class _Group(click.Group):
 
             if isinstance(error, (LookalikeError, StoreError)):
                 raise _Mistake(str(error)) from error
+            if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
+                where = error.filename2 or error.filename or "A file"
+                raise _Mistake(
+                    f"{where} can't be used as asked ({error.strerror}): see to its permissions "
+                    "and to room on its disk; what was stored before is kept."
+                ) from error
             raise
 
 
@@ -77,6 +91,7 @@ for command in (
     verify,
     compare,
     reembed,
+    compact,
     serve,
     demo,
 ):

@@ -79,12 +79,25 @@ device = click.option(
     show_default=True,
     help="Where the encoder runs; a GPU needs torch.",
 )
+index = click.option(
+    "--index",
+    type=click.Choice(["auto", "exact", "ivf"]),
+    help="The kind of index: exact, ivf (approximate), or auto, by size (docs/search.md). Kept.",
+)
 yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+where = click.option(
+    "--where",
+    multiple=True,
+    metavar="CONDITION",
+    help="Only items that meet it: label=Apple, brand!=Acme, 'price<3', 'path~=*/2024/*'; several "
+    "--where must all be met (docs/filters.md).",
+)
 
 
 def some_items(command: Any) -> Any:
-    """Give a command the three ways to say which items: ids, a label, a path."""
+    """Give a command the four ways to say which items: ids, a label, a path, conditions."""
     for decorate in (
+        where,
         click.option("--path", type=click.Path(path_type=Path), help="The item read from there."),
         click.option("--label", help="All items of this label."),
         click.argument("ids", type=int, nargs=-1),

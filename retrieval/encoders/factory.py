@@ -33,7 +33,7 @@ def make_artifact(name: str, folder: Path, *, weights: Path | None = None) -> Ar
         weights: A local checkpoint for a timm model or `siamese`.
 
     Raises:
-        EncoderError: The name is unknown, or its weights can't be had.
+        EncoderError: The name is unknown, its weights can't be had, or `folder` can't hold them.
     """
     # A name wins over a folder that happens to be called like it.
     if not is_network(name) and Path(name).is_dir():
@@ -77,7 +77,8 @@ def save_network(name: str, network: Network, folder: Path) -> Artifact:
     with torch.inference_mode():
         dim = module(torch.zeros(1, 3, size, size)).shape[1]
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(weights, folder / WEIGHTS)
+    with _writing(folder / WEIGHTS):
+        save_file(weights, folder / WEIGHTS)
     if find_spec("openvino"):  # else the torch runtime reads the weights
         rounded = rounded_for_bfloat16(module, network.preprocessing)
         _save_openvino(module, network.preprocessing, folder / OPENVINO_MODELS["float32"])
@@ -97,4 +98,19 @@ def _save_openvino(module: nn.Module, preprocessing: Preprocessing, path: Path) 
     import openvino
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(converted(module, preprocessing), path, compress_to_fp16=False)
+    model = converted(module, preprocessing)
+    with _writing(path):
+        openvino.save_model(model, path, compress_to_fp16=False)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Put in words what the libraries that write files say by exceptions of their own."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise EncoderError(
+            f"{path} can't be written: see whether its disk is full, and try again."
+        ) from error

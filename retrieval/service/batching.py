@@ -6,12 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
 
 from retrieval.service.problems import busy
+
+# Batches worked on at a time: while one is encoded, what else is to be done for another is.
+_LANES = 2
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -25,11 +28,11 @@ class _Waiting(Generic[_In, _Out]):
 
 
 class Batcher(Generic[_In, _Out]):
-    """Gathers single pieces of work into batches for one thread.
+    """Gathers single pieces of work into batches, which are done in threads of its own.
 
-    Who comes while the thread is at work waits for the next batch anyway; when it is idle, a piece
-    waits only while others are announced, and never longer than `seconds`. All methods but the
-    constructor are for one event loop.
+    Who comes while a batch is worked on waits for the next one anyway; otherwise a piece waits only
+    while others are coming, and never longer than `seconds`. All methods but the constructor are
+    for one event loop.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Batcher(Generic[_In, _Out]):
         """Start nothing yet.
 
         Args:
-            work: Does a batch, in the thread; a result that is an exception is raised for its
+            work: Does a batch, in a thread; a result that is an exception is raised for its
                 piece alone.
             largest: Pieces in a batch.
             seconds: How long a piece waits for others.
@@ -59,7 +62,8 @@ class Batcher(Generic[_In, _Out]):
         self._room = room
         self._seen = seen
         self._told = told
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._threads = ThreadPoolExecutor(_LANES, thread_name_prefix="encode")
+        self._busy: set[asyncio.Task[None]] = set()
         self._queue: deque[_Waiting[_In, _Out]] = deque()
         self._inside = 0
         self._coming = 0
@@ -78,7 +82,7 @@ class Batcher(Generic[_In, _Out]):
             while self._inside:
                 await asyncio.sleep(0.01)
             self._runner.cancel()
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     def backlog(self) -> float:
         """Return in how many seconds what is inside will be done, by the pace of late."""
@@ -125,42 +129,54 @@ class Batcher(Generic[_In, _Out]):
         self._told(self._inside)
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._gather()
             batch = [self._queue.popleft() for _ in range(min(self._largest, len(self._queue)))]
             # Whose client has gone is not worked on.
             batch = [one for one in batch if not one.result.cancelled()]
-            if not batch:
+            if batch:
+                task = asyncio.create_task(self._do(batch))
+                self._busy.add(task)
+                task.add_done_callback(self._done)
+
+    async def _do(self, batch: list[_Waiting[_In, _Out]]) -> None:
+        self._seen(len(batch))
+        begun = monotonic()
+        results: Sequence[_Out | Exception]
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._work, [one.one for one in batch]
+            )
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits for the results
+            results = [error] * len(batch)
+        self._pace += 0.2 * ((monotonic() - begun) / len(batch) - self._pace)
+        for waiting, result in zip(batch, results, strict=True):
+            if waiting.result.cancelled():
                 continue
-            self._seen(len(batch))
-            begun = monotonic()
-            pieces = [one.one for one in batch]
-            try:
-                results = await loop.run_in_executor(self._thread, self._work, pieces)
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits for the results
-                results = [error] * len(batch)
-            self._pace += 0.2 * ((monotonic() - begun) / len(batch) - self._pace)
-            for waiting, result in zip(batch, results, strict=True):
-                if waiting.result.cancelled():
-                    continue
-                if isinstance(result, Exception):
-                    waiting.result.set_exception(result)
-                else:
-                    waiting.result.set_result(result)
+            if isinstance(result, Exception):
+                waiting.result.set_exception(result)
+            else:
+                waiting.result.set_result(result)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._busy.discard(task)
+        self._changed.set()
 
     async def _gather(self) -> None:
-        """Wait until there is a batch: a full one, or nothing more is coming, or long enough."""
+        """Wait until there is a batch to begin with.
+
+        While nothing is worked on, that is a full one, or all that is coming, or what has waited
+        long enough; beside another batch, only a full one is begun.
+        """
         while True:
             self._changed.clear()
-            ready = len(self._queue)
-            left = None
-            if ready:
+            ready, left = len(self._queue), None
+            if ready >= self._largest and len(self._busy) < _LANES:
+                return
+            if ready and not self._busy:
                 left = self._queue[0].since + self._seconds - monotonic()
-                if ready >= self._largest or not self._coming or left <= 0:
+                if not self._coming or left <= 0:
                     return
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._changed.wait()
-            except TimeoutError:
-                return

@@ -43,7 +43,7 @@ def show_evaluation(served: Served) -> Response:
         last = json.loads((served.path / WORK / _FIGURES).read_text(encoding="utf-8"))
     except FileNotFoundError:
         last = {"evaluation": None, "created_at": None, "seq": None}
-    outdated = last["seq"] not in (None, served.gallery.counts()["seq"])
+    outdated = last["seq"] not in (None, served.gallery.seq())
     note = _OUTDATED if outdated else None if last["evaluation"] else _NEVER
     report = REPORT_PATH if last["evaluation"] else None
     del last["seq"]
@@ -90,13 +90,13 @@ def show_report(served: Served) -> Response:
 
 def _evaluate(gallery: Gallery, plan: EvaluationPlan, progress: Progress) -> None:
     folder = gallery.path / WORK
-    hidden = plan.strangers and OpenSetPlan(plan.strangers, plan.repeats, plan.seed)
+    hidden = OpenSetPlan(plan.strangers, plan.repeats, plan.seed) if plan.strangers else None
     # What is stored while this runs is not in it.
-    seq = gallery.counts()["seq"]
+    seq = gallery.seq()
     with tempfile.TemporaryDirectory(prefix="lookalike-evaluation-") as made:
         report = Path(made) / _REPORT
         evaluation = gallery.evaluate(
-            rule=plan.rule, open_set=hidden or None, report=report, progress=progress
+            rule=plan.rule, open_set=hidden, report=report, progress=progress
         )
         page = report.read_bytes()
     now = f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -33,7 +33,7 @@ async def healthz() -> Response:
 )
 def readyz(served: Served) -> Response:
     """Answer 200 when the gallery is open, its store can be read and its encoder runs."""
-    served.gallery.counts()
+    served.gallery.seq()
     return result({"status": "ok"})
 
 

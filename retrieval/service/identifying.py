@@ -11,7 +11,7 @@ from retrieval.asking_together import Ask
 from retrieval.identification import Identification
 from retrieval.service.answers import result
 from retrieval.service.problems import documented
-from retrieval.service.schemas import Identifications
+from retrieval.service.schemas import WHERE, Condition, Identifications
 from retrieval.service.serving import Served
 from retrieval.service.uploads import require_few, shown_name, unreadable
 
@@ -42,6 +42,7 @@ async def identify(
         Literal["nearest", "margin", "ratio", "nac", "verifier"] | None,
         Query(description="What makes the score that is compared with the threshold."),
     ] = None,
+    where: Annotated[list[Condition] | None, Query(max_length=50, description=WHERE)] = None,
 ) -> Response:
     """Answer for each photo, in their order: the match or `unknown`, and the k nearest items.
 
@@ -49,7 +50,7 @@ async def identify(
     """
     require_few(images, served)
     photos = [(await image.read(), shown_name(image)) for image in images]
-    answers = await served.identify(photos, Ask(k, threshold, rule))
+    answers = await served.identify(photos, Ask(k, threshold, rule, where))
     read = [one for one in answers if isinstance(one, Identification)]
     failed = [one for one in answers if not isinstance(one, Identification)]
     if not read:

@@ -11,7 +11,15 @@ from db import Item as StoredItem
 from retrieval.errors import ImageError
 from retrieval.service.answers import result
 from retrieval.service.problems import ProblemError, documented
-from retrieval.service.schemas import Added, Item, Items, Relabelling
+from retrieval.service.schemas import (
+    NO_CONTROLS,
+    WHERE,
+    Added,
+    Condition,
+    Item,
+    Items,
+    Relabelling,
+)
 from retrieval.service.serving import Served, Serving
 from retrieval.service.thumbnails import Side, name
 from retrieval.service.uploads import add_uploads, require_few, shown_name, unreadable
@@ -37,13 +45,16 @@ def list_items(
         ),
     ] = "",
     label: Annotated[str | None, Query(max_length=500, description="Only of this label.")] = None,
+    where: Annotated[list[Condition] | None, Query(max_length=50, description=WHERE)] = None,
     after: Annotated[
         int, Query(ge=0, le=2**63 - 1, description="Only items with a larger id.")
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=500, description="At most so many.")] = 100,
 ) -> Response:
     """Return one page of items in order of id; `next` is what to say as `after` for another."""
-    items, total = served.gallery.find_items(q, label=label, after=after, limit=limit + 1)
+    items, total = served.gallery.find_items(
+        q, label=label, where=where, after=after, limit=limit + 1
+    )
     page, more = items[:limit], len(items) > limit
     return result({"items": page, "total": total, "next": page[-1].id if more else None})
 
@@ -63,7 +74,11 @@ async def add_items(
     images: Annotated[list[UploadFile], File(description="Photos, one part each.")],
     label: Annotated[
         str | None,
-        Form(max_length=500, description="What all of them show; empty or left out for none."),
+        Form(
+            max_length=500,
+            pattern=NO_CONTROLS,
+            description="What all of them show; empty or left out for none.",
+        ),
     ] = None,
 ) -> Response:
     """Make items of photos; once this answers they are on disk for good.

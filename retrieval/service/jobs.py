@@ -133,8 +133,12 @@ class Jobs:
             work(progress)
         except (LookalikeError, StoreError) as error:
             problem = without_folders(str(error), gallery)
+        except OSError as error:
+            problem = f"The gallery's folder can't be used for this ({error.strerror})."
         except Exception:  # noqa: BLE001 - told to the log, and the job must not stay running
-            _log.exception("A job failed.")
+            # Once the gallery is closed under it, it can but fail.
+            if not self._closed.is_set():
+                _log.exception("A job failed.")
             problem = _FAULT
         with self._lock:
             if not self._closed.is_set():

@@ -52,6 +52,6 @@ def list_labels(served: Served) -> Response:
     return result(
         {
             "labels": [{"label": label, "items": count} for label, count in counts.items()],
-            "unlabelled": served.gallery.counts()["unlabelled"],
+            "unlabelled": served.gallery.count() - sum(counts.values()),
         }
     )

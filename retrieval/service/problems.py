@@ -161,6 +161,12 @@ def explain_problems(app: FastAPI, gallery: Path) -> None:
         _log.warning("%s", error)
         return problem(503, told(error), headers={"Retry-After": "1"})
 
+    async def disk(request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)  # noqa: S101 - it is registered for these
+        _log.warning("%s: %s", request.url.path, error)
+        detail = f"The gallery's folder can't be used for this ({error.strerror}): see to its disk."
+        return problem(503, detail, headers={"Retry-After": "60"})
+
     async def fault(_request: Request, _error: Exception) -> Response:
         return problem(500, MEANINGS[500])
 
@@ -171,4 +177,5 @@ def explain_problems(app: FastAPI, gallery: Path) -> None:
     app.add_exception_handler(NotRestorable, conflict)
     app.add_exception_handler(EncoderChanged, later)
     app.add_exception_handler(StoreError, later)
+    app.add_exception_handler(OSError, disk)
     app.add_exception_handler(Exception, fault)

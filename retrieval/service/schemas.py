@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+Condition = Annotated[str, StringConstraints(max_length=1000)]
+WHERE = "Only items that meet all of these conditions: `label=Apple`, `price<3`, `path~=*/2024/*`."
+NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+"""A label is one line of text."""
 _ITEM = {
     "id": 86,
     "label": "Granny-Smith",
@@ -94,6 +98,8 @@ class Identification(BaseModel):
     p_value: float | None = Field(description="Bound on the share of strangers this close.")
     note: str | None = Field(description="Why there is no decision, or one to doubt.")
     items: list[NearestItem] = Field(description="The k nearest items, nearest first.")
+    where: list[str] = Field(description="The conditions items had to meet.")
+    among: int | None = Field(description="How many items meet them; null without conditions.")
 
 
 class Identifications(BaseModel):
@@ -125,6 +131,8 @@ class Identifications(BaseModel):
                             "metadata": {},
                         }
                     ],
+                    "where": [],
+                    "among": None,
                 }
             ],
             "failed": [],
@@ -192,8 +200,10 @@ class Relabelling(BaseModel):
         json_schema_extra={"examples": [{"label": "Golden-Delicious"}]},
     )
 
-    label: str | None = Field(
-        min_length=1, max_length=500, description="Null makes the item an identity of its own."
+    label: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = Field(
+        max_length=500,
+        pattern=NO_CONTROLS,
+        description="Null makes the item an identity of its own.",
     )
 
 

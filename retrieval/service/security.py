@@ -12,7 +12,6 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from retrieval.errors import LookalikeError
 
@@ -28,8 +27,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _SHORTEST = 16
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Names by which a machine calls itself."""
-# One header each: Chromium reads only the first challenge of a header, and asks for no login then.
-_CHALLENGES = ('Bearer realm="lookalike"', 'Basic realm="lookalike", charset="UTF-8"')
+_CHALLENGE = 'Basic realm="lookalike", charset="UTF-8", Bearer realm="lookalike"'
 
 
 @dataclass(frozen=True)
@@ -122,20 +120,17 @@ class Gate:
         if refused is None:
             await self._app(scope, receive, send)
         else:
-            status, detail = refused
-            answer = problem(status, detail)
-            for challenge in _CHALLENGES if status == 401 else ():
-                answer.headers.append("WWW-Authenticate", challenge)
-            await answer(scope, receive, send)
+            status, detail, headers = refused
+            await problem(status, detail, headers=headers)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope) -> tuple[int, str, dict[str, str] | None] | None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host, path = headers.get(b"host", ""), scope["path"]
         # A page of any site may let its own name point here: it must not speak for the user then.
         if self._hosts is not None and _name(host) not in self._hosts:
-            return 421, "The service does not answer to this name: use its own address."
+            return 421, "The service does not answer to this name: use its own address.", None
         if scope["method"] not in _SAFE and not self._same_site(headers, host):
-            return 403, "Another site's page may not do this."
+            return 403, "Another site's page may not do this.", None
         if path in OPEN:
             return None
         if not self._tokens:
@@ -144,16 +139,16 @@ class Gate:
         right = self._tokens.right(_token(headers.get(b"authorization", "")))
         if right is None:
             detail = "Say a token: `Authorization: Bearer TOKEN`, or as the password of a login."
-            return 401, detail
+            return 401, detail, {"WWW-Authenticate": _CHALLENGE}
         if right == "read" and scope["method"] not in _SAFE and path not in _READS:
-            return 403, "This token is for reading only: use one that may write."
+            return 403, "This token is for reading only: use one that may write.", None
         scope["right"] = right
         return None
 
     def _same_site(self, headers: dict[bytes, str], host: str) -> bool:
         origin = headers.get(b"origin")
         if origin is not None:
-            return origin in self._origins or bool(host and urlsplit(origin).netloc == host)
+            return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
         return headers.get(b"sec-fetch-site", "none") in ("none", "same-origin")
 
 

@@ -47,7 +47,7 @@ class Serving:
         self.stopping = False
         self.jobs = Jobs(path / WORK / "jobs")
         limits = settings.limits
-        self.thumbnails = Thumbnails(limits.thumbnail_bytes, limits.pixels)
+        self.thumbnails = Thumbnails(limits)
         self._decoding = ThreadPoolExecutor(limits.decoders, thread_name_prefix="decode")
         # One at a time: SQLite takes one writer, and a full-size photo takes memory.
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -150,8 +150,8 @@ def _small_photo() -> bytes:
     return made.getvalue()
 
 
-def serving(request: Request) -> Serving:
-    """Return what serves this request.
+async def serving(request: Request) -> Serving:
+    """Return what serves this request; async, as FastAPI would call a function in a thread.
 
     Raises:
         ProblemError: It is not ready yet, or not any more.

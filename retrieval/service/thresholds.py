@@ -31,7 +31,7 @@ _NONE = (
 def show_threshold(served: Served) -> Response:
     """Return the threshold with what it was tuned on in brief: what FPIR and DIR another brings."""
     threshold = served.gallery.threshold()
-    count = served.gallery.counts()["items"]
+    count = served.gallery.count()
     old = threshold is not None and outgrown(threshold, count)
     note = None
     if not count:

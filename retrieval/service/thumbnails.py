@@ -6,12 +6,13 @@ import hashlib
 from collections import OrderedDict
 from enum import IntEnum
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore
 
 from db import Item
 from retrieval.embedding import read_file
 from retrieval.errors import ImageError
 from retrieval.pages.thumbnails import small_jpeg
+from retrieval.service.settings import Limits
 
 
 class Side(IntEnum):
@@ -26,10 +27,11 @@ class Side(IntEnum):
 class Thumbnails:
     """Makes small pictures, and keeps those asked for of late."""
 
-    def __init__(self, most_bytes: int, max_pixels: int) -> None:
-        """Keep at most so many bytes; make none of a photo with more than `max_pixels`."""
-        self._most_bytes = most_bytes
-        self._max_pixels = max_pixels
+    def __init__(self, limits: Limits) -> None:
+        """Keep and make none yet."""
+        self._limits = limits
+        # Photos decoded at a time: each takes memory for all its pixels.
+        self._making = Semaphore(limits.decoders)
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
@@ -50,16 +52,17 @@ class Thumbnails:
             if key not in self._kept:
                 self._bytes += len(made)
             self._kept[key] = made
-            while self._bytes > self._most_bytes:
+            while self._bytes > self._limits.thumbnail_bytes:
                 _, oldest = self._kept.popitem(last=False)
                 self._bytes -= len(oldest)
         return made
 
     def _make(self, item: Item, side: int) -> bytes:
-        data = read_file(Path(item.path))[0]
-        if hashlib.sha256(data).hexdigest() != item.content_hash:
-            raise ImageError("changed since it was added")
-        return small_jpeg(data, side, max_pixels=self._max_pixels)
+        with self._making:
+            data = read_file(Path(item.path))[0]
+            if hashlib.sha256(data).hexdigest() != item.content_hash:
+                raise ImageError("changed since it was added")
+            return small_jpeg(data, side, max_pixels=self._limits.pixels)
 
 
 def name(item: Item, side: Side) -> str:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.service.serving import Serving
 
-FOLDER = "uploads"
 _LONGEST_NAME = 200
 # Formats that lose nothing stay so; a photo of another becomes a JPEG this good.
 _LOSSLESS = (b"\x89PNG", b"GIF8", b"BM", b"II", b"MM", b"(\0\0\0")
@@ -111,36 +110,38 @@ def add_uploads(
     Raises:
         ProblemError: It was given up.
     """
-    folder = gallery.path.resolve() / FOLDER
-    folder.mkdir(exist_ok=True)
-    sources: dict[Path, Source] = {}
+    folder = gallery.folder_of_kept()
+    kept: list[tuple[Path, str]] = []
     duplicates: list[Duplicate] = []
     failed: list[FailedPhoto] = []
     for data, name in photos:
         if stopping():
             raise busy("The service is ending, and has added none of these: send them again.")
         same = gallery.items(content_hash=hashlib.sha256(data).hexdigest())
-        if not same:
-            try:
-                path = _keep(data, folder, max_pixels)
-            except ImageError as error:
-                failed.append(FailedPhoto(name or "", f"{error}"))
-                continue
-            same = gallery.items(path=path)
         if same:
             duplicates.append(Duplicate(name or "", same[0].id))
-        elif path not in sources:
-            sources[path] = Source(path, Label(label, {"name": name} if name else {}))
+            continue
+        try:
+            kept.append((_keep(data, folder, max_pixels), name or ""))
+        except ImageError as error:
+            failed.append(FailedPhoto(name or "", str(error)))
+    sources: dict[Path, Source] = {}
+    for path, name in kept:
+        if not gallery.items(path=path):
+            said = Label(label, {"name": name} if name else {})
+            sources.setdefault(path, Source(path, said))
     report = gallery.add_sources(list(sources.values()))
-    names = {str(path): source.label for path, source in sources.items()}
-    failed += [
-        FailedPhoto(
-            (said.metadata.get("name", "") if (said := names.get(one.path)) else ""), one.reason
-        )
-        for one in report.failed
-    ]
-    items = tuple(gallery.items(ids=report.item_ids))
-    return Added(len(items), items, (*duplicates,), tuple(failed))
+    new = {item.path: item for item in gallery.items(ids=report.item_ids)}
+    reasons = {one.path: one.reason for one in report.failed}
+    items: list[Item] = []
+    for path, name in kept:
+        if (item := new.pop(str(path), None)) is not None:
+            items.append(item)
+        elif str(path) in reasons:
+            failed.append(FailedPhoto(name, reasons[str(path)]))
+        else:  # sent twice, or there already, or another process has just added it
+            duplicates += [Duplicate(name, one.id) for one in gallery.items(path=path)]
+    return Added(len(items), (*items,), (*duplicates,), (*failed,))
 
 
 def _keep(data: bytes, folder: Path, max_pixels: int) -> Path:

@@ -22,8 +22,8 @@ LATER_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade():
@@ -60,12 +60,12 @@ def later_scripts(tmp_path: Path) -> Path:
 
 
 def test_an_older_store_is_migrated(tmp_path: Path, later_scripts: Path) -> None:
-    (later_scripts / "versions" / "0004_shelf.py").write_text(LATER_REVISION.format(extra=""))
+    (later_scripts / "versions" / "0005_shelf.py").write_text(LATER_REVISION.format(extra=""))
     make_store(tmp_path / "gallery.db")
     engine = connect(tmp_path / "gallery.db")
     migrate.upgrade(engine, later_scripts)
     assert "shelf" in {column["name"] for column in inspect(engine).get_columns("items")}
-    # To this code, which ends at 0003, that store is now a newer one.
+    # To this code, which ends at 0004, that store is now a newer one.
     assert migrate.state(engine) == "newer"
     engine.dispose()
 
@@ -96,7 +96,7 @@ def test_a_threshold_of_before_keeps_its_rule(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, later_scripts: Path) -> None:
     broken = LATER_REVISION.format(extra="raise RuntimeError('halfway')")
-    (later_scripts / "versions" / "0004_shelf.py").write_text(broken)
+    (later_scripts / "versions" / "0005_shelf.py").write_text(broken)
     make_store(tmp_path / "gallery.db")
     engine = connect(tmp_path / "gallery.db")
     with pytest.raises(RuntimeError, match="halfway"):

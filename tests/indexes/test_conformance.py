@@ -9,9 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexes import Changes, ExactIndex, Hits, VectorIndex
+from indexes import Changes, ExactIndex, Hits, IvfIndex, VectorIndex
+from indexes.ivf_building import build
 
-BACKENDS: dict[str, Callable[[int], VectorIndex]] = {"exact": ExactIndex}
+
+def in_cells(dim: int) -> VectorIndex:
+    """An inverted file whose first vectors have all gone, and that looks into every cell."""
+    first = unit(np.random.default_rng(9), 30, dim)
+    ids = np.arange(30) + 50_000
+    main = build(dim, 30, lambda: [added(ids, first)])
+    main.nprobe = main.nlist
+    index = IvfIndex(main)
+    index.apply(removed(*ids))
+    return index
+
+
+BACKENDS: dict[str, Callable[[int], VectorIndex]] = {"exact": ExactIndex, "ivf": in_cells}
 ROUNDING = 1e-5  # of distances, to float32
 
 backends = pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)

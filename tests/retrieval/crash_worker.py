@@ -10,12 +10,12 @@ import random
 import sys
 from pathlib import Path
 
-from retrieval import Gallery, searching
+from retrieval import Gallery, generations
 from retrieval import building as building_module
 
 # Small, so that commits and index files happen often enough to be hit.
 building_module._COMMIT_PHOTOS = 4
-searching._STALE_COUNT = 5
+generations._STALE_COUNT = 5
 
 
 def say(**event: object) -> None:

@@ -49,12 +49,14 @@ def test_each_question_gets_its_own_answer(gallery: Gallery, queries: list[bytes
         Ask(threshold=0.0),
         Ask(rule="margin", threshold=0.9),
         Ask(rule="nac", threshold=0.9),
-        Ask(k=99),
+        Ask(k=99, where="label!=red"),
     ]
     photos = [gallery.prepare(data, name=str(place)) for place, data in enumerate(queries)]
     together = gallery.identify_prepared(photos, asks)
     for place, (data, ask, answer) in enumerate(zip(queries, asks, together, strict=True)):
-        alone = gallery.identify(data, k=ask.k, threshold=ask.threshold, rule=ask.rule)
+        alone = gallery.identify(
+            data, k=ask.k, threshold=ask.threshold, rule=ask.rule, where=ask.where
+        )
         same(answer, replace(alone, query=str(place)))
 
 

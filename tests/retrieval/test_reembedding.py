@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from db import Reader
-from retrieval import Gallery, GalleryError, calibration, first_threshold, new_vectors, searching
+from retrieval import Gallery, GalleryError, calibration, first_threshold, generations, new_vectors
 from retrieval.embedding import Unreadable
 from retrieval.encoders import Artifact
 from retrieval.errors import EncoderChanged, EncoderError
@@ -104,7 +104,7 @@ def test_there_and_back_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(searching, "_STALE_COUNT", 1)  # index files of both encoders
+    monkeypatch.setattr(generations, "_STALE_COUNT", 1)  # index files of both encoders
     gallery.add([photos])
     for encoder in (second_encoder, tiny_encoder, second_encoder):
         gallery.reembed(str(encoder))
@@ -273,20 +273,20 @@ def test_a_build_under_way_at_the_switch_stores_nothing_of_the_encoder_before(
 def test_an_index_file_begun_before_the_switch_is_not_recorded(
     gallery: Gallery, second_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "_STALE_COUNT", 1)
-    save = searching.save
+    monkeypatch.setattr(generations, "_STALE_COUNT", 1)
+    save = generations.save
 
     def save_and_switch(*args: object, **kwargs: object) -> str:
         checksum = save(*args, **kwargs)
-        monkeypatch.setattr(searching, "save", save)
+        monkeypatch.setattr(generations, "save", save)
         with Gallery.open(gallery.path) as other:
             other.reembed(str(second_encoder))
         return checksum
 
-    monkeypatch.setattr(searching, "save", save_and_switch)
-    searcher = gallery._opened.searcher
-    assert not searcher.write_generation()
-    assert not searcher.write_generation()
+    monkeypatch.setattr(generations, "save", save_and_switch)
+    mine = gallery._opened.artifact.spec.fingerprint
+    for _ in range(2):
+        assert not generations.write_generation(gallery._store, gallery.path / "index", mine)
     with gallery._store.read() as tx:
         (generation,) = tx.generations()  # the reembed's own
         assert generation.encoder_fingerprint == fingerprint(second_encoder)

@@ -97,6 +97,7 @@ def test_json_has_the_fields_of_an_identification(
     assert list(answer) == [
         *("query", "decision", "label", "item_id", "distance", "next_distance", "next_label"),
         *("margin", "rule", "score", "threshold", "p_value", "note", "items"),
+        *("where", "among"),
     ]
     nearest = answer["items"][0]
     other = next(one for one in answer["items"] if one["label"] != nearest["label"])
@@ -117,6 +118,8 @@ def test_json_has_the_fields_of_an_identification(
         "p_value": None,
         "note": None,
         "items": None,
+        "where": [],
+        "among": None,
     }
     stored = {one["id"]: one for one in ask_json("list", "-g", gallery_path)}
     assert {item["id"] for item in answer["items"]} == set(stored)

@@ -181,9 +181,9 @@ def test_what_is_not_there_is_refused_and_nothing_changes(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("remove",), "Say which items: ids, --label LABEL or --path PATH."),
-        (("remove", "--yes"), "Say which items: ids, --label LABEL or --path PATH."),
-        (("relabel", "--to", "x"), "Say which items: ids, --label LABEL or --path PATH."),
+        (("remove",), "Say which items: ids, --label LABEL, --path PATH or "),
+        (("remove", "--yes"), "Say which items: ids, --label LABEL, --path PATH or "),
+        (("relabel", "--to", "x"), "Say which items: ids, --label LABEL, --path PATH or "),
         (("relabel", "1"), "Say either --to LABEL or --no-label."),
         (("relabel", "1", "--to", "x", "--no-label"), "Say either --to LABEL or --no-label."),
         (("relabel", "1", "--to", ""), "--no-label"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-import retrieval.searching
+import retrieval.generations
 from db.engine import PAGE_SIZE
 
 Run = Callable[..., Result]
@@ -50,7 +50,7 @@ def indexed(
     run: Run, photos: Path, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """A gallery with an index file, which a gallery of fifteen photos does without."""
-    monkeypatch.setattr(retrieval.searching, "_STALE_COUNT", 1)
+    monkeypatch.setattr(retrieval.generations, "_STALE_COUNT", 1)
     gallery = tmp_path / "indexed"
     run("build-index", photos, "-g", gallery, "--encoder", tiny_encoder)
     return gallery

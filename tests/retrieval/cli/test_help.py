@@ -28,7 +28,7 @@ def test_the_commands_are_those_a_user_is_told_of() -> None:
     fill = {"build-index", "add", "remove", "relabel"}
     ask = {"query", "verify", "eval", "make-pairs", "tune-threshold"}
     learn = {"train", "train-verifier"}
-    look_after = {"list", "info", "check", "audit", "compare", "reembed"}
+    look_after = {"list", "info", "check", "audit", "compare", "reembed", "compact"}
     serve = {"serve"}
     assert set(COMMANDS) == fill | ask | learn | look_after | serve | {"demo"}
 

@@ -114,6 +114,7 @@ def test_info_says_what_a_gallery_is(
         "precision": "auto",
         "threshold": None,
         "outgrown": False,
+        "index": {"asked": "auto", "kind": None, "items": 0, "changes": 15},
         "seq": info["seq"],
         "size": info["size"],
     }
@@ -128,7 +129,8 @@ def test_info_says_what_a_gallery_is(
     assert spec.fingerprint in lines[4]
     assert lines[3] == f"encoder    {spec.name}, {spec.dim} dimensions, auto precision"
     assert lines[5] == "threshold  none: query shows neighbours without a verdict"
-    assert re.fullmatch(rf"on disk    \d+\.\d MB, {info['seq']} writes so far", lines[6])
+    assert lines[6] == "index      no file yet, 15 changes since (auto)"
+    assert re.fullmatch(rf"on disk    \d+\.\d MB, {info['seq']} writes so far", lines[7])
 
 
 def test_each_write_counts(run: Run, ask_json: Ask, gallery_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from db import filesystem
 from db.engine import PAGE_SIZE
 
 Contents = Callable[[Path], dict[str, str]]
@@ -168,6 +169,26 @@ def test_a_file_of_the_stores_name_that_is_no_store(
 ) -> None:
     make(impostor / "gallery.db")
     assert refused_by_all(impostor).startswith(f"{impostor / 'gallery.db'} ")
+
+
+def test_a_gallery_on_a_network_file_system(
+    refused_by_all: Callable[[Path], str],
+    refusal: Callable[..., str],
+    gallery_path: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:9 / {tmp_path} rw - nfs box:/ rw\n")
+    monkeypatch.setattr(filesystem, "_MOUNTS", mounts)
+    sentence = refused_by_all(gallery_path)
+    assert sentence.startswith(f"{gallery_path / 'gallery.db'} is on a network file system (nfs ")
+    new = tmp_path / "new"
+    # Before anything is made of the encoder, which there is none of.
+    sentence = refusal("build-index", photos, "-g", new, "--encoder", tmp_path / "nowhere")
+    assert sentence.startswith(f"{new} is on a network file system (nfs ")
+    assert not new.exists()
 
 
 @pytest.mark.parametrize("bad", ["text.png", "empty.png", "nowhere.png", "gallery/gallery.db"])

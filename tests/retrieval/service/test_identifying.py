@@ -19,7 +19,14 @@ def ask(client: TestClient, *photos: tuple[str, bytes], **params: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"k": 2}, {"threshold": 0.001}, {"rule": "margin", "threshold": 0.9}]
+    "params",
+    [
+        {},
+        {"k": 2},
+        {"threshold": 0.001},
+        {"rule": "margin", "threshold": 0.9},
+        {"where": "label=blue|red"},
+    ],
 )
 def test_the_json_is_that_of_the_command_line(
     client: TestClient,
@@ -104,6 +111,17 @@ def test_wrong_parameters_are_named(
     answer = ask(client, ("a.png", photo()), **params)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["where"] == f"query.{next(iter(params))}"
+
+
+def test_a_condition_written_wrongly_costs_nobody_else_an_answer(
+    client: TestClient, photo: Callable[..., bytes]
+) -> None:
+    answer = ask(client, ("a.png", photo()), where=["label=red", "luck"])
+    assert answer.status_code == 422
+    assert "'luck' is no condition" in answer.json()["detail"]
+    answer = ask(client, ("a.png", photo()), where=["label=blue", "path~=*/3.png"])
+    (found,) = answer.json()["identifications"]
+    assert (found["among"], [one["label"] for one in found["items"]]) == (1, ["blue"])
 
 
 def test_without_a_photo_the_answer_says_so(client: TestClient) -> None:

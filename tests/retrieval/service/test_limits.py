@@ -131,7 +131,7 @@ def test_what_takes_too_long_is_given_up(
     assert serving._batcher.backlog() == 0
 
 
-def run(intake: Intake, messages: list[Message], method: str = "POST") -> list[Message]:
+def run(intake: Intake, messages: list[Message], path: str = "/v1/identify") -> list[Message]:
     """Send a request part by part; when there are no more parts, none ever comes."""
     sent: list[Message] = []
 
@@ -147,7 +147,7 @@ def run(intake: Intake, messages: list[Message], method: str = "POST") -> list[M
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": method, "path": "/v1/identify", "headers": []}
+        scope = {"type": "http", "method": "POST", "path": path, "headers": []}
         await intake(scope, receive, send)
 
     asyncio.run(go())
@@ -196,10 +196,12 @@ def test_who_is_refused_is_heard_to_the_end() -> None:
                 heard.append(message)
                 yield message
 
-    intake = Intake(reads_all, Limits(photos=0), lambda: 0)
-    messages = Noting([part(b"x"), part(b"y"), part(b"z", more=False)])
-    assert run(intake, messages)[0]["status"] == 503
-    assert len(heard) == 3
+    intake = Intake(reads_all, Limits(photos=0, writes=0), lambda: 0)
+    for path, status in (("/v1/identify", 503), ("/v1/items", 503), ("/v1/thresholds", 200)):
+        heard.clear()
+        messages = Noting([part(b"x"), part(b"y"), part(b"z", more=False)])
+        assert run(intake, messages, path)[0]["status"] == status
+        assert len(heard) == 3
 
 
 @pytest.mark.parametrize("limits", [{}, {"files": 7, "pixels": 5, "request_bytes": 9999}])

@@ -63,6 +63,7 @@ def test_what_can_be_done_instead_is_told(client: TestClient, path: str, methods
     [
         (StoreError("{path}/gallery.db was busy."), 503),
         (EncoderChanged("{path} was given another encoder."), 503),
+        (OSError(28, "No space left on device", "{path}/x"), 503),
         (ZeroDivisionError("at {path}"), 500),
     ],
 )
@@ -74,7 +75,7 @@ def test_what_happens_inside_is_told_without_paths(
     status: int,
 ) -> None:
     def fail() -> None:
-        raise type(error)(str(error).format(path=gallery_path))
+        raise type(error)(*(str(one).format(path=gallery_path) for one in error.args))
 
     monkeypatch.setattr(client.app.state.serving.gallery, "labels", fail)  # type: ignore[attr-defined]
     answer = client.get("/v1/labels")

@@ -159,6 +159,14 @@ def test_several_processes_share_a_gallery(
         assert running.wait(_PATIENCE) == 0
 
 
+def test_answers_are_not_held_back_by_the_network() -> None:
+    with bind("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), listening.accept()[0] as taken:
+            # What asyncio asks before it switches Nagle's algorithm off.
+            assert taken.proto == socket.IPPROTO_TCP
+
+
 def test_an_address_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -1,0 +1,276 @@
+"""Approximate search: vectors lie in cells around centres, and a query looks into the nearest.
+
+What a file held stays as it was. What came since lies in cells of its own around the same centres,
+and what went is passed over; so a change costs the same however large the index is. Vectors are
+kept as 16-bit floats, as a store keeps them: distances are off by rounding alone, and the only way
+to miss a vector is not to look into its cell. Jégou, Douze and Schmid, "Product quantization for
+nearest neighbor search", 2011, section IV, without the quantisation.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexes.ids import find
+from indexes.protocol import SUMMING, Changes, Hits, IndexFileError, require_question
+from indexes.threads import all_threads, use_threads
+
+# Queries from which on FAISS's threads, one for each of some queries, win over one thread.
+_MANY_QUERIES = 8
+# How many times as many cells are looked into where those don't hold enough.
+_DEEPER = 4
+# Of a share s of the vectors, the nearest lie in this / s times as many cells as of all.
+_FILTERED = 2
+# How far a product of unit vectors moves at most when one is rounded to 16 bits.
+_ROUNDING = 2**-11
+# A bitmap is made longer by this share at least.
+_SPARE_SHARE = 0.25
+
+
+class IvfIndex:
+    """An inverted file of 16-bit floats that was trained on what it first held."""
+
+    kind = "ivf16"
+
+    def __init__(self, main: Any) -> None:
+        """Take in a trained `faiss.IndexIVF`, which holds vectors under their ids or none."""
+        self._main = main
+        self._since = empty_like(main)
+        self._main_ids = _ids_of(main)
+        self._since_ids: set[int] = set()
+        self._gone: set[int] = set()
+        self._dead = 0
+        self._error = SUMMING
+        # One bit per id, made when the first vector goes.
+        self._alive: NDArray[np.uint8] | None = None
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return int(self._main.d)
+
+    @property
+    def probes(self) -> int:
+        """How many cells are looked into."""
+        return int(self._main.nprobe)
+
+    def __len__(self) -> int:
+        return len(self._main_ids) + len(self._since_ids) - self._dead
+
+    def apply(self, changes: Changes) -> None:
+        """Take changes in. A removal counts even when it arrives before its addition."""
+        if changes.added_vectors is not None and len(changes.added_ids):
+            self._add(changes.added_ids, np.asarray(changes.added_vectors))
+        gone = np.array(
+            [one for one in set(changes.removed_ids.tolist()) if one not in self._gone],
+            dtype=np.int64,
+        )
+        self._gone.update(gone.tolist())
+        self._bury(gone[self._holds(gone)])
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allow: NDArray[np.int64] | None = None,
+        probes: int | None = None,
+    ) -> Hits:
+        """Find the k nearest vectors of each query in the cells nearest to it.
+
+        Where these hold fewer than k, more are looked into: as an exact index, this one returns k
+        vectors wherever it holds as many.
+
+        Args:
+            queries: float32, shape `(n_queries, dim)`, L2-normalised.
+            k: At least 1.
+            allow: int64 ids to search among; `None` allows all.
+            probes: How many cells to look into; `None` takes what the index was tuned to.
+
+        Raises:
+            ValueError: The queries' shape is not `(n, dim)`, or k is below 1.
+        """
+        require_question(queries, k, self.dim)
+        probes, selected, count = probes or self.probes, self._alive, len(self)
+        if allow is not None:
+            selected, count = self._select(allow)
+            probes = int(np.ceil(_FILTERED * probes * len(self) / max(count, 1)))
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        found = min(k, count)
+        if not found or not len(queries):
+            return Hits.empty(len(queries), k, error=self._error)
+        similarities, ids = self._look(queries, found, probes, selected)
+        while probes < self._main.nlist and len(short := np.flatnonzero(ids[:, -1] < 0)):
+            probes *= _DEEPER
+            similarities[short], ids[short] = self._look(queries[short], found, probes, selected)
+        distances = _distances(similarities)
+        if found == k:
+            return Hits(ids, distances, self._error)
+        hits = Hits.empty(len(queries), k, error=self._error)
+        hits.ids[:, :found], hits.distances[:, :found] = ids, distances
+        return hits
+
+    def close(self) -> None:
+        """Let the vectors go."""
+        self.__init__(empty_like(self._main))  # type: ignore[misc]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Make an index from a file; its vectors stay there, mapped into memory.
+
+        Raises:
+            IndexFileError: It holds something else.
+        """
+        import faiss
+
+        try:
+            main = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as problem:
+            # FAISS tells the line of its source first.
+            reason = str(problem).strip().splitlines()[-1]
+            raise IndexFileError(f"{path} is no index file of ours: {reason}") from problem
+        if not isinstance(main, faiss.IndexIVFScalarQuantizer):
+            raise IndexFileError(f"{path} is no index file of ours: it holds no cells")
+        return cls(main)
+
+    def _add(self, ids: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+        new = ~self._holds(ids)
+        if not new.any():
+            return
+        if vectors.dtype != np.float16:
+            self._error = SUMMING + _ROUNDING
+        use_threads(all_threads() if np.count_nonzero(new) >= _MANY_QUERIES else 1)
+        ids = np.ascontiguousarray(ids[new])
+        self._since.add_with_ids(np.ascontiguousarray(vectors[new], dtype=np.float32), ids)
+        self._since_ids.update(ids.tolist())
+        if self._alive is not None:
+            self._alive = _lengthened(self._alive, int(ids.max()))
+        if self._gone:
+            self._bury(np.array([one for one in ids.tolist() if one in self._gone], dtype=np.int64))
+
+    def _bury(self, ids: NDArray[np.int64]) -> None:
+        """Pass over vectors that are held and alive from now on."""
+        if not len(ids):
+            return
+        if self._alive is None:
+            last = max(int(self._main_ids.max(initial=0)), max(self._since_ids, default=0))
+            self._alive = _lengthened(np.empty(0, dtype=np.uint8), last)
+        np.bitwise_and.at(self._alive, ids >> 3, ~_bits(ids))
+        self._dead += len(ids)
+
+    def _holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        since = np.array([one in self._since_ids for one in ids.tolist()], dtype=bool)
+        held: NDArray[np.bool_] = np.logical_or(since, find(ids, self._main_ids) >= 0)
+        return held
+
+    def _select(self, allow: NDArray[np.int64]) -> tuple[NDArray[np.uint8], int]:
+        """Return a bitmap of the allowed vectors that are here, and how many they are."""
+        ids = np.unique(allow[allow >= 0])
+        ids = ids[self._holds(ids)]
+        if self._alive is not None:
+            ids = ids[(self._alive[ids >> 3] & _bits(ids)) > 0]
+        selected = np.zeros((int(ids.max(initial=0)) >> 3) + 1, dtype=np.uint8)
+        np.bitwise_or.at(selected, ids >> 3, _bits(ids))
+        return selected, len(ids)
+
+    def _look(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        probes: int,
+        selected: NDArray[np.uint8] | None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        use_threads(all_threads() if len(queries) >= _MANY_QUERIES else 1)
+        parameters = search_parameters(min(probes, self._main.nlist), selected)
+        similarities, ids = self._main.search(queries, k, params=parameters)
+        if not self._since_ids:
+            return similarities, ids
+        others, other_ids = self._since.search(queries, k, params=parameters)
+        similarities = np.concatenate([similarities, others], axis=1)
+        ids = np.concatenate([ids, other_ids], axis=1)
+        # Padding has the smallest of all similarities.
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(
+            ids, order, axis=1
+        )
+
+
+def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) -> Any:
+    """Return what FAISS is told with a search.
+
+    Args:
+        probes: How many cells to look into.
+        selected: One bit per id, of those to search among; `None` for all.
+    """
+    import faiss
+
+    if selected is None:
+        return _parameters(probes)
+    return faiss.SearchParametersIVF(nprobe=probes, sel=faiss.IDSelectorBitmap(selected))
+
+
+@cache
+def _parameters(probes: int) -> Any:
+    import faiss
+
+    return faiss.SearchParametersIVF(nprobe=probes)
+
+
+def empty_like(index: Any) -> Any:
+    """Return a `faiss.IndexIVFScalarQuantizer` that shares another's centres and holds nothing."""
+    import faiss
+
+    empty = faiss.IndexIVFScalarQuantizer(
+        index.quantizer,
+        index.d,
+        index.nlist,
+        faiss.ScalarQuantizer.QT_fp16,
+        faiss.METRIC_INNER_PRODUCT,
+        False,  # by_residual: vectors as they are, so that a distance needs no centre
+    )
+    empty.is_trained = True  # 16-bit floats have nothing to learn
+    empty.nprobe = index.nprobe
+    # The centres live as long as the index they came with.
+    empty.referenced_objects = [index]
+    return empty
+
+
+def _ids_of(index: Any) -> NDArray[np.int64]:
+    """Return the ids an index holds, ascending."""
+    import faiss
+
+    lists = index.invlists
+    parts = [
+        faiss.rev_swig_ptr(lists.get_ids(cell), size)
+        for cell in range(index.nlist)
+        if (size := lists.list_size(cell))
+    ]
+    return np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+
+
+def _distances(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+    distances = 1 - similarities
+    # Rounding can carry a product of unit vectors past 1; padding has the smallest there is.
+    np.maximum(distances, 0, out=distances)
+    distances[distances > 2 + _ROUNDING] = np.inf
+    return distances
+
+
+def _bits(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    bits: NDArray[np.uint8] = np.left_shift(1, ids & 7).astype(np.uint8)
+    return bits
+
+
+def _lengthened(bitmap: NDArray[np.uint8], last: int) -> NDArray[np.uint8]:
+    """Return a bitmap that reaches the id `last`; what is new is set."""
+    if last >> 3 < len(bitmap):
+        return bitmap
+    size = int(((last >> 3) + 1) * (1 + _SPARE_SHARE))
+    longer = np.full(size, 0xFF, dtype=np.uint8)
+    longer[: len(bitmap)] = bitmap
+    return longer
