@@ -27,9 +27,9 @@ export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value
 
 /** A share in percent: what is not nothing never looks like it. */
 export function percent(share) {
-  if (share > 0 && share < 0.001) return "less than 0.1 %";
+  if (share > 0 && share < 0.001) return "less than 0.1\u00a0%";
   const digits = share > 0.995 && share < 1 ? 2 : 1;
-  return `${(100 * share).toFixed(digits).replace(/\.0+$/, "")} %`;
+  return `${(100 * share).toFixed(digits).replace(/\.0+$/, "")}\u00a0%`;
 }
 
 export const labelOf = (item) => item.label ?? `item ${item.id}`;

@@ -10,6 +10,8 @@ import { place } from "/static/threshold.js";
 const NEAREST = 12;
 let asking = null;
 let picture = null;
+// The photo whose answer is shown, and the threshold that decided it.
+let shown = null;
 
 for (const id of ["photo", "camera"]) {
   byId(id).addEventListener("change", (event) => {
@@ -24,6 +26,8 @@ document.addEventListener("state", () => {
   const words = make("p", {}, make("b", {}, "This gallery is empty"), ", so every photo is unknown. ");
   words.append(make("a", { href: "#gallery" }, "Add reference photos"), " first.");
   say(byId("identify-note"), empty && words);
+  // A verdict by another threshold than the one in force would mislead.
+  if (shown && shown.threshold !== (state.thresholds.threshold?.value ?? null)) identify([shown.file]);
 });
 
 /** Ask about the first of some files. */
@@ -45,6 +49,7 @@ export async function identify(files) {
   } catch (problem) {
     if (problem.name === "AbortError") return;
     byId("answer").hidden = byId("nearest").hidden = true;
+    shown = null;
     place(null);
     say(byId("identify-problem"), problem.message);
   } finally {
@@ -54,6 +59,7 @@ export async function identify(files) {
 
 function tell(file, answer) {
   const nearest = answer.items[0];
+  shown = nearest ? { file, threshold: answer.threshold } : null;
   byId("view-identify").classList.add("asked");
   byId("identify-lead").textContent = "Drop or paste another photo, or";
   byId("answer").hidden = false;

@@ -11,7 +11,7 @@ const panel = byId("threshold");
 // The answer to the photo that is shown, or null; and what the slider tries, null while it rests.
 let answer = null;
 let tried = null;
-let tuning = null;
+let tuning = false;
 
 /** Show where the photo of this answer stands; null for none. */
 export function place(identification) {
@@ -121,8 +121,7 @@ function origin(threshold, gallery) {
         "so other shares of strangers may pass: tune it anew.",
     );
   }
-  const said = make("p", { class: "problem", role: "alert" });
-  const run = make("button", { type: "button", disabled: tuning !== null, click: () => tune(run, said) });
+  const run = make("button", { type: "button", disabled: tuning, click: tune });
   run.textContent = tuning ? "Tuning …" : threshold ? "Tune it anew" : "Tune a threshold";
   const loud = !threshold || state.thresholds.outgrown;
   return make(
@@ -130,26 +129,22 @@ function origin(threshold, gallery) {
     { class: loud ? "note" : "origin quiet" },
     make("p", {}, words),
     gallery.may_write && make("div", { class: "row" }, run),
-    said,
   );
 }
 
-async function tune(button, said) {
-  button.disabled = true;
-  button.textContent = "Tuning …";
+async function tune() {
+  tuning = true;
+  draw();
+  let said;
   try {
-    tuning = work("/v1/thresholds", {}, () => {});
-    await tuning;
-    tuning = null;
-    await refresh();
-    notice(`The threshold is now ${score(state.thresholds.threshold.value)}.`);
+    const { result } = await work("/v1/thresholds", {}, () => {});
+    said = `The threshold is now ${score((await ask(result)).threshold.value)}.`;
   } catch (problem) {
-    button.disabled = false;
-    button.textContent = "Tune a threshold";
-    say(said, problem.message);
-  } finally {
-    tuning = null;
+    said = problem.message;
   }
+  tuning = false;
+  await refresh();
+  notice(said);
 }
 
 function confirm(calibration) {
