@@ -1,12 +1,13 @@
-"""What tests share: galleries of drawn vectors judged by their own items, and one of many hues."""
+"""What tests share: drawn vectors judged by their own items, a gallery of many hues, a browser."""
 
 from __future__ import annotations
 
 import colorsys
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,14 @@ from retrieval import Gallery
 from retrieval.encoders import Encoder
 from retrieval.evaluation.distances import GalleryVectors
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-quic"),
+)
 
 
 def _no_encoder() -> Encoder:
@@ -132,3 +141,17 @@ def untrained_path(trained_path: Path) -> Path:
     """The same gallery without a verifier."""
     shutil.rmtree(trained_path / "verifier")
     return trained_path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium, the one on PATH."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("put chromium on PATH to look at pages with it (Debian: apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=list(_QUIET))
+        yield opened
+        opened.close()
