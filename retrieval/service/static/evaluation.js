@@ -63,30 +63,38 @@ function tell({ evaluation, created_at, outdated, report }) {
   const when = new Date(created_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });
   const old = outdated ? " The gallery has changed since: evaluate it again." : "";
   if (!running) say(byId("evaluation-said"), `Evaluated ${when}.${old}`);
+  const link = { href: report, target: "_blank", rel: "noopener", class: "button" };
   byId("figures").replaceChildren(
     ...headline(evaluation),
-    make("p", {}, make("a", { href: report, target: "_blank", rel: "noopener", class: "button" }, "Open the whole report")),
-    make("p", { class: "quiet" }, "With curves, every label and the worst photos side by side; it opens in a tab of its own."),
+    make("p", {}, make("a", link, "Open the whole report")),
+    make("p", { class: "quiet" }, "Curves, every label, the worst photos side by side; in a tab of its own."),
   );
 }
 
 /** The figures that matter first, each with what it means. */
 function headline(evaluation) {
   const { recall, decisions, threshold, open_set: hidden } = evaluation;
-  const figure = (value, words, small) =>
-    make("div", { class: "figure" }, make("dt", {}, words), make("dd", {}, make("b", {}, value), make("span", { class: "quiet" }, small)));
+  const figure = (value, words, small) => {
+    const told = make("dd", {}, make("b", {}, value), make("span", { class: "quiet" }, small));
+    return make("div", { class: "figure" }, make("dt", {}, words), told);
+  };
   const shown = [1, 5].filter((k) => recall[k]).map((k) => {
     const { value, count: hits, n } = recall[k];
     const words = k === 1 ? "the nearest item has the right label" : `the right label is among the ${k} nearest`;
     return figure(percent(value), words, `recall@${k}, ${count(hits)} of ${count(n)}`);
   });
   const now = decisions.find((one) => one.threshold === threshold);
-  if (now?.dir != null) shown.push(figure(percent(now.dir), "of known photos are identified", `DIR at τ ${score(threshold)}`));
-  if (now?.misidentification != null) {
-    shown.push(figure(percent(now.misidentification), "are accepted with a wrong label", `misidentification at τ ${score(threshold)}`));
+  if (now?.dir != null) {
+    shown.push(figure(percent(now.dir), "of known photos are identified", `DIR at τ ${score(threshold)}`));
   }
+  if (now?.misidentification != null) {
+    const small = `misidentification at τ ${score(threshold)}`;
+    shown.push(figure(percent(now.misidentification), "are accepted with a wrong label", small));
+  }
+  const queries = plural(evaluation.queries, "query", "queries");
+  const size = `${plural(evaluation.items, "item")} of ${plural(evaluation.labels, "label")}`;
   const made = [
-    make("p", {}, `${plural(evaluation.queries, "query", "queries")} against ${plural(evaluation.items, "item")} of ${plural(evaluation.labels, "label")}.`),
+    make("p", {}, `${queries} against ${size}.`),
     make("dl", { class: "headline" }, shown),
   ];
   if (hidden) made.push(strangers(hidden));

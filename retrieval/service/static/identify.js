@@ -80,7 +80,8 @@ function pair(file, answer, nearest) {
   picture = URL.createObjectURL(file);
   const image = make("img", { src: picture, alt: "The photo you asked about" });
   image.addEventListener("error", () => {
-    image.replaceWith(make("span", { class: "missing" }, "This browser can't show the photo; it was read all the same."));
+    const words = "This browser can't show the photo; it was read all the same.";
+    image.replaceWith(make("span", { class: "missing" }, words));
   });
   const asked = make("figure", {}, image, make("figcaption", {}, "Your photo"));
   if (!nearest) return [asked];
@@ -93,7 +94,10 @@ function pair(file, answer, nearest) {
 
 function verdict(answer, nearest) {
   const big = (kind, words) => make("p", { class: "big" }, kind && make("span", {}, kind), " ", words);
-  if (!nearest) return [big("", "unknown"), make("p", {}, "The gallery is empty: there is nothing to compare with.")];
+  if (!nearest) {
+    const words = "The gallery is empty: there is nothing to compare with.";
+    return [big("", "unknown"), make("p", {}, words)];
+  }
   if (answer.decision === null) {
     const words = "There is no threshold to decide by. The nearest items are below.";
     return [big("", "no verdict"), make("p", {}, words)];
@@ -106,6 +110,8 @@ function verdict(answer, nearest) {
     const next = answer.next_label ?? "an item without a label";
     words.push(` Next comes ${next}, ${score(answer.margin)} farther off.`);
   }
-  if (matched && answer.p_value != null) words.push(` At most ${percent(answer.p_value)} of strangers would come this close.`);
+  if (matched && answer.p_value != null) {
+    words.push(` At most ${percent(answer.p_value)} of strangers would come this close.`);
+  }
   return [matched ? big("match", labelOf(nearest)) : big("", "unknown"), make("p", {}, words)];
 }

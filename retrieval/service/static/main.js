@@ -60,7 +60,10 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("dragging");
   const files = [...event.dataTransfer.files];
   if (files.length) receive(files);
-  else say(byId(view() === "gallery" ? "gallery-problem" : "identify-problem"), "That was no file: save the picture first, or copy and paste it.");
+  else {
+    const place = byId(view() === "gallery" ? "gallery-problem" : "identify-problem");
+    say(place, "That was no file: save the picture first, or copy and paste it.");
+  }
 });
 
 document.addEventListener("token-needed", (event) => {

@@ -115,7 +115,6 @@ def text(page: Page, where: str, expected: str) -> None:
     page.locator(where).filter(has_text=re.compile(expected)).wait_for()
 
 
-@pytest.mark.slow
 def test_a_walk(knowing: Path, site: Callable[..., str], visit: Open, photo: Photo) -> None:
     page = visit(site(knowing))
     # A known photo, and an unknown one.
