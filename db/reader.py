@@ -234,7 +234,8 @@ class Reader:
         """Yield the live vectors that came after `after_seq`, in chunks, in order of id."""
         query = select(VectorRow.id, VectorRow.item_id, VectorRow.data).where(*self._live())
         if after_seq >= 0:
-            query = query.where(VectorRow.added_seq > after_seq)
+            # Ids are given out in the order of writes; asked for by id, SQLite would read all rows.
+            query = query.where(VectorRow.added_seq > after_seq).order_by(VectorRow.added_seq)
         result = self._connection.execute(
             query.order_by(VectorRow.id), execution_options={"yield_per": chunk}
         )

@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from db import NewItem, Store, StoredEncoder, StoreError
 
@@ -136,6 +138,29 @@ def test_sequence_numbers_are_the_change_log(store: Store) -> None:
     assert gone == [old[0]]
     with store.read() as tx:
         assert (tx.change_count, tx.count_items()) == (4, 2)
+
+
+def test_what_changed_is_looked_up_and_not_searched_for(store: Store) -> None:
+    add(store, "a")
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        asked.append((statement, values))
+
+    event.listen(store._engine, "before_cursor_execute", note)
+    with store.read() as tx:
+        list(tx.vectors(after_seq=tx.seq))
+        tx.removed_since(tx.seq)
+        event.remove(store._engine, "before_cursor_execute", note)
+        plans = [
+            str(tx._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+            for statement, values in asked
+            if "FROM vectors" in statement
+        ]
+    assert len(plans) == 2
+    assert "ix_vectors_added_seq" in plans[0]
+    assert "ix_vectors_removed_seq" in plans[1]
+    assert "SCAN" not in "".join(plans)
 
 
 def test_replacing_an_image_keeps_the_item_and_changes_the_vector(store: Store) -> None:
