@@ -211,7 +211,9 @@ class Searcher:
                 # Those told to be beyond the k-th by twice the error can't be nearer. Of the others
                 # a few at first: their k-th tells more exactly how far off a nearer one can be.
                 last = distances[min(k, depth, count) - 1] + 2 * hits.error if count else np.inf
-                first = min(int(distances.searchsorted(last, side="right")), k + _SPARE)
+                first = k + _SPARE
+                if identities == 1:
+                    first = min(int(distances.searchsorted(last, side="right")), first)
                 looked_at = ids[:first]
                 proven = True
                 if identities > 1:

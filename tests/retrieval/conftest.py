@@ -143,7 +143,8 @@ def untrained_path(trained_path: Path) -> Path:
     return trained_path
 
 
-@pytest.fixture(scope="session")
+# Not for a session: while Playwright runs, no other test of the process can run an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium, the one on PATH."""
     found = shutil.which("chromium")
