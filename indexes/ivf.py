@@ -39,7 +39,7 @@ class IvfIndex:
     def __init__(self, main: Any) -> None:
         """Take in a trained `faiss.IndexIVF`, which holds vectors under their ids or none."""
         self._main = main
-        self._since = empty_like(main)
+        self._since = _empty_like(main)
         self._main_ids = _ids_of(main)
         self._since_ids: set[int] = set()
         self._gone: set[int] = set()
@@ -118,7 +118,7 @@ class IvfIndex:
 
     def close(self) -> None:
         """Let the vectors go."""
-        self.__init__(empty_like(self._main))  # type: ignore[misc]
+        self.__init__(_empty_like(self._main))  # type: ignore[misc]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -255,19 +255,31 @@ def _search_cells(
     return similarities, ids
 
 
-def empty_like(index: Any) -> Any:
-    """Return a `faiss.IndexIVFScalarQuantizer` that shares another's centres and holds nothing."""
+def empty_cells(centres: Any, dim: int, cells: int) -> Any:
+    """Return a `faiss.IndexIVFScalarQuantizer` of 16-bit floats that holds nothing yet.
+
+    Args:
+        centres: A FAISS index of them.
+        dim: Length of the vectors.
+        cells: How many there are.
+    """
     import faiss
 
     empty = faiss.IndexIVFScalarQuantizer(
-        index.quantizer,
-        index.d,
-        index.nlist,
+        centres,
+        dim,
+        cells,
         faiss.ScalarQuantizer.QT_fp16,
         faiss.METRIC_INNER_PRODUCT,
         False,  # by_residual: vectors as they are, so that a distance needs no centre
     )
     empty.is_trained = True  # 16-bit floats have nothing to learn
+    return empty
+
+
+def _empty_like(index: Any) -> Any:
+    """Return an index that shares another's centres and holds nothing."""
+    empty = empty_cells(index.quantizer, index.d, index.nlist)
     empty.nprobe = index.nprobe
     # The centres live as long as the index they came with.
     empty.referenced_objects = [index]

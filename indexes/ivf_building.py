@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.ivf import search_parameters
+from indexes.ivf import empty_cells, search_parameters
 from indexes.protocol import Changes
 from indexes.threads import all_threads, use_threads
 
 # Cells for n vectors: this times the root of n. Centres are compared where they lie in the cache;
-# larger cells are read from memory. Graphs over the centres missed one cell in ten: docs/search.md.
+# larger cells are read from memory. A graph over the centres would miss some of the nearest.
 _CELLS = 4
 # Vectors of the sample for each centre, and rounds of k-means.
 _PER_CELL, _ROUNDS = 30, 4
@@ -40,20 +40,10 @@ def build(dim: int, count: int, chunks: Callable[[], Iterable[Changes]]) -> Any:
     Raises:
         ValueError: There were not `count` of them.
     """
-    import faiss
-
     cells = max(1, min(count, round(_CELLS * math.sqrt(count))))
     use_threads(all_threads())
     sample = _sample(chunks(), dim, count, min(count, _PER_CELL * cells))
-    index = faiss.IndexIVFScalarQuantizer(
-        _centres(sample, cells),
-        dim,
-        cells,
-        faiss.ScalarQuantizer.QT_fp16,
-        faiss.METRIC_INNER_PRODUCT,
-        False,  # by_residual: vectors as they are, so that a distance needs no centre
-    )
-    index.is_trained = True  # 16-bit floats have nothing to learn
+    index = empty_cells(_centres(sample, cells), dim, cells)
     for chunk in chunks():
         if chunk.added_vectors is not None and len(chunk.added_ids):
             index.add_with_ids(np.asarray(chunk.added_vectors, dtype=np.float32), chunk.added_ids)
@@ -109,7 +99,7 @@ def _probes(index: Any, queries: NDArray[np.float32]) -> int:
     """Return into how many cells a query has to look."""
     wanted = min(_NEIGHBOURS + 1, index.ntotal)
     _, true = index.search(queries, wanted, params=search_parameters(index.nlist))
-    for probes in _doubling(index.nlist):
+    for probes in _growing(index.nlist):
         _, found = index.search(queries, wanted, params=search_parameters(probes))
         # A query's own vector is among both.
         shared = sum(np.isin(a, b).sum() - 1 for a, b in zip(true, found, strict=True))
@@ -118,7 +108,7 @@ def _probes(index: Any, queries: NDArray[np.float32]) -> int:
     return int(index.nlist)
 
 
-def _doubling(cells: int) -> Iterator[int]:
+def _growing(cells: int) -> Iterator[int]:
     probes = 4
     while probes < cells:
         yield probes

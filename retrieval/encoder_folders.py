@@ -13,7 +13,6 @@ under way is to switch to. So whatever the store names is there, at any moment.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from db import Reader, Store, StoredEncoder, Writer
 from retrieval.encoders import Artifact
 from retrieval.errors import EncoderError, GalleryError
+from retrieval.flushing import flush
 
 ENCODER = "encoder"
 # What names the encoder to come in the gallery's settings.
@@ -105,12 +105,12 @@ def place(gallery: Path, made: Artifact, _lock: Writer) -> Artifact:
         _lock: A write transaction, which keeps others from placing or taking away.
     """
     for path in (*made.folder.rglob("*"), made.folder):
-        _flush(path)
+        flush(path)
     later = _later(gallery, made.spec.fingerprint)
     if later.exists():
         _take_away(later)
     made.folder.replace(later)
-    _flush(gallery)
+    flush(gallery)
     return Artifact.load(later)
 
 
@@ -147,13 +147,3 @@ def _take_away(path: Path) -> None:
     # Renamed first: half of an encoder never lies where one is looked for.
     going = Path(tempfile.mkdtemp(prefix=_GOING, dir=path.parent))
     path.replace(going / path.name)
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":  # Windows can flush only what is open for writing, and no folder
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -208,11 +208,11 @@ class Searcher:
             for row, place in enumerate(pending):
                 distances = hits.distances[row]
                 ids: list[int] = hits.ids[row].tolist()
-                # Those told to be beyond the k-th by twice the error can't be nearer. Of the others
-                # a few at first: their k-th tells more exactly how far off a nearer one can be.
-                last = distances[min(k, depth, count) - 1] + 2 * hits.error if count else np.inf
+                # A few at first: their k-th tells how far off a nearer one may be reported.
                 first = k + _SPARE
-                if identities == 1:
+                if identities == 1 and count:
+                    # What is told to be beyond the k-th by twice the error can't be nearer.
+                    last = distances[min(k, depth, count) - 1] + 2 * hits.error
                     first = min(int(distances.searchsorted(last, side="right")), first)
                 looked_at = ids[:first]
                 proven = True

@@ -12,6 +12,7 @@ fastest of several rounds counts. Half of the queries are of labels that the gal
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -369,8 +370,6 @@ def main(items: int, dim: int, n_queries: int, tools: tuple[str, ...], alone: bo
 
 def run_open(gallery: Path, queries: Path) -> str:
     """Open a gallery in a process of its own."""
-    import sys
-
     return run(sys.executable, "-c", _OPEN, gallery, queries).output
 
 

@@ -6,74 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval.evaluation.decisions import DecisionRates, DirAtFpir
+from retrieval.evaluation.metrics import Rate
+from retrieval.evaluation.openset import OpenSet
 from retrieval.service.schemas import FailedPhoto
-
-
-class Rate(BaseModel):
-    """A share with its counts."""
-
-    value: float
-    count: int
-    n: int
-
-
-class DecisionRates(BaseModel):
-    """The match decision at a threshold."""
-
-    threshold: float
-    n_mated: int
-    n_non_mated: int
-    accuracy: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    fpir: float | None
-    fnir: float | None
-    dir: float | None
-    misidentification: float | None
-
-
-class DirAtFpir(BaseModel):
-    """DIR where a share of the strangers passes."""
-
-    fpir: float
-    dir: float | None
-    threshold: float | None
-    n_mated: int
-    n_non_mated: int
-    note: str | None = Field(description="Why there is none.")
-
-
-class Spread(BaseModel):
-    """A figure over repeats: its mean, and between what 95 % of them lie."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class OpenSetPoint(BaseModel):
-    """DIR and what goes with it at an FPIR, over repeats."""
-
-    fpir: float
-    dir: Spread | None
-    misidentification: Spread | None
-    threshold: Spread | None
-    repeats: int = Field(description="Repeats with strangers enough.")
-    note: str | None
-
-
-class OpenSet(BaseModel):
-    """What hiding labels showed."""
-
-    rule: str
-    strangers: float = Field(description="The share of labels hidden.")
-    repeats: int
-    seed: int
-    hidden_labels: int
-    n_mated: float
-    n_non_mated: float
-    points: list[OpenSetPoint]
 
 
 class Evaluation(BaseModel):

@@ -22,6 +22,7 @@ from PIL import Image
 from retrieval.building import Duplicate
 from retrieval.embedding import FailedPhoto
 from retrieval.errors import ImageError
+from retrieval.flushing import flush
 from retrieval.images import decode
 from retrieval.service.problems import ProblemError, busy
 from retrieval.sources import Label, Source
@@ -163,15 +164,5 @@ def _keep(data: bytes, folder: Path, max_pixels: int) -> Path:
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).replace(path)
-        _sync(folder)
+        flush(folder)
     return path
-
-
-def _sync(folder: Path) -> None:
-    """Make a new name in a folder survive a power cut, where the system can."""
-    if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
