@@ -407,7 +407,7 @@ def test_what_does_not_go_on_is_dropped(
 
 
 STEPS = (
-    "encoder_folders._flush",
+    "encoder_folders.flush",
     "encoder_folders.place",
     "reembedding._begin",
     "new_vectors.NewVectors._commit",
