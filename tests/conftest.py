@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
+from postgres_server import PostgresServer
 
 from retrieval import Gallery
 
@@ -24,6 +25,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A busy machine is no failure.
 settings.register_profile("lookalike", deadline=None)
 settings.load_profile("lookalike")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server with pgvector, for tests that leave it running."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty PostgreSQL database."""
+    return postgres_server.new_database()
 
 
 @pytest.fixture(scope="session")
