@@ -1,0 +1,241 @@
+"""Search in PostgreSQL: vectors lie in a table that somebody else writes, as pgvector's `halfvec`.
+
+What is asked is asked in the caller's transaction, and so of its snapshot: nothing is held here,
+and nothing has to be brought up to date. Where `indexes.pgvector_building.prepare` made an HNSW
+index, a search goes along its graph; elsewhere every row is looked at. Malkov and Yashunin,
+"Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World
+graphs", 2018.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexes.protocol import SUMMING, Changes, Hits, require_question
+
+if TYPE_CHECKING:
+    from psycopg import Connection, sql
+
+# More than these can't be indexed as 16-bit floats.
+MAX_INDEXED_DIM = 4000
+# The most vectors that pgvector lets a search keep in view at first.
+_MOST_PROBES = 1000
+_PROBES = 200
+# Allowed ids up to which reading all of them wins over passing by those that aren't.
+_FEW_ALLOWED = 5000
+# Vectors looked at, beyond those asked for, before a search gives up and looks at all.
+_SCANNED = 20_000
+# Queries sent at once: 20 MB of text at 1280 dimensions.
+_TOGETHER = 1000
+# How long a unit vector may be once it is rounded to 16 bits.
+_LENGTH = 1.001
+# Compiling a statement takes longer than it saves.
+_PLANNING = {"jit": "off"}
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """Where vectors lie. The names are quoted; the condition is not, so it must be our own.
+
+    Attributes:
+        name: The table's name, found by the connection's search path.
+        id: Its column of ids, a primary key.
+        vector: Its column of vectors, a `halfvec` of any dimension.
+        live: The SQL condition for the rows that count, of constants alone, such as
+            `encoder_id = 3 AND removed_seq IS NULL`: an index holds what meets it.
+    """
+
+    name: str
+    id: str
+    vector: str
+    live: str
+
+    def quoted(self) -> dict[str, sql.Composable]:
+        """Return the parts of a statement by the names of these attributes; `table` is the name."""
+        from psycopg import sql
+
+        return {
+            "table": sql.Identifier(self.name),
+            "id": sql.Identifier(self.id),
+            "vector": sql.Identifier(self.vector),
+            "live": sql.SQL(self.live),
+        }
+
+
+class PgvectorIndex:
+    """What a connection's transaction sees of a table, as an index.
+
+    It costs nothing to make and holds nothing: make one per snapshot.
+    """
+
+    kind = "pgvector"
+
+    def __init__(
+        self, connection: Connection[Any], table: VectorTable, dim: int, *, exact: bool = False
+    ) -> None:
+        """Ask through a connection, in whatever transaction it is at that moment.
+
+        Args:
+            connection: Left as it is: its settings, its transaction, and open.
+            table: Where the vectors lie.
+            dim: Length of those that count.
+            exact: Look at every row, even where there is an HNSW index.
+        """
+        self._connection = connection
+        self._table = table
+        self._dim = dim
+        self._exact = exact or dim > MAX_INDEXED_DIM
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors."""
+        return self._dim
+
+    def __len__(self) -> int:
+        """Count the rows that can be found: PostgreSQL looks at each of them."""
+        from psycopg import sql
+        from psycopg.rows import scalar_row
+
+        count = sql.SQL("SELECT count(*) FROM {table} WHERE {live}").format(**self._table.quoted())
+        with self._connection.cursor(row_factory=scalar_row) as cursor:
+            return int(cursor.execute(count).fetchone() or 0)
+
+    def apply(self, changes: Changes) -> None:
+        """Do nothing: the table is already as the changes say."""
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        allow: NDArray[np.int64] | None = None,
+        probes: int | None = None,
+    ) -> Hits:
+        """Find the k nearest vectors of each query.
+
+        Where an HNSW index gives fewer than k, every row is looked at: as an exact index, this one
+        returns k vectors wherever there are as many.
+
+        Args:
+            queries: float32, shape `(n_queries, dim)`, L2-normalised; compared as 16-bit floats,
+                as the vectors are.
+            k: At least 1.
+            allow: int64 ids to search among; `None` allows all.
+            probes: How many vectors a search keeps in view (`hnsw.ef_search`), 1 to 1000; at least
+                k of them are. `None` takes what was found to be enough.
+
+        Raises:
+            ValueError: The queries' shape is not `(n, dim)`, or k is below 1.
+            psycopg.Error: The table can't be asked.
+        """
+        require_question(queries, k, self._dim)
+        rounded = queries.astype(np.float16)
+        lost = np.linalg.norm(queries - rounded.astype(np.float32), axis=1).max(initial=0)
+        hits = Hits.empty(len(queries), k, error=float(lost) * _LENGTH + SUMMING)
+        if not len(queries) or (allow is not None and not len(allow)):
+            return hits
+        if self._exact or (allow is not None and len(allow) <= _FEW_ALLOWED):
+            self._fill(hits, rounded, np.arange(len(queries)), allow, {})
+            return hits
+        if probes is None:
+            probes = _PROBES if allow is None else _MOST_PROBES
+        settings = _along_the_graph(min(max(probes, k), _MOST_PROBES), _SCANNED + 2 * k)
+        self._fill(hits, rounded, np.arange(len(queries)), allow, settings)
+        # What is short either ends there, or the graph was given up.
+        short = np.flatnonzero(hits.ids[:, -1] < 0)
+        self._fill(hits, rounded, short, allow, {})
+        return hits
+
+    def close(self) -> None:
+        """Do nothing: the connection is the caller's."""
+
+    def _fill(
+        self,
+        hits: Hits,
+        queries: NDArray[np.float16],
+        places: NDArray[np.int64],
+        allow: NDArray[np.int64] | None,
+        settings: dict[str, str],
+    ) -> None:
+        """Answer the queries at these places; exactly without settings."""
+        k = hits.ids.shape[1]
+        for start in range(0, len(places), _TOGETHER):
+            some = places[start : start + _TOGETHER]
+            rows = self._ask(queries[some], k, allow, settings)
+            found = np.array(rows, dtype=[("place", "i8"), ("id", "i8"), ("distance", "f8")])
+            found.sort(order=("place", "distance", "id"))
+            first = np.searchsorted(found["place"], found["place"], side="left")
+            row, column = some[found["place"] - 1], np.arange(len(found)) - first
+            hits.ids[row, column] = found["id"]
+            # Rounding can carry a product of unit vectors past 1.
+            hits.distances[row, column] = found["distance"].clip(0, 2)
+
+    def _ask(
+        self,
+        queries: NDArray[np.float16],
+        k: int,
+        allow: NDArray[np.int64] | None,
+        settings: dict[str, str],
+    ) -> list[tuple[int, int, float]]:
+        """Return (place, id, distance) of what is nearest to each query; places count from 1."""
+        from pgvector import HalfVector
+        from psycopg.rows import tuple_row
+
+        asked: dict[str, Any] = {"k": k, "allow": None if allow is None else allow.tolist()}
+        texts = [HalfVector(query).to_text() for query in queries]
+        asked["query"] = texts[0] if len(texts) == 1 else texts
+        statement = self._statement(
+            many=len(texts) > 1, some=allow is not None, exact=not settings
+        )
+        # A transaction that is rolled back leaves no setting behind; inside of another it is a
+        # savepoint.
+        with (
+            self._connection.pipeline(),
+            self._connection.transaction(force_rollback=True),
+            self._connection.cursor(row_factory=tuple_row, binary=True) as cursor,
+        ):
+            for name, value in (_PLANNING | settings).items():
+                self._connection.execute("SELECT set_config(%s, %s, true)", (name, value))
+            cursor.execute(statement, asked)
+            return cursor.fetchall()
+
+    def _statement(self, *, many: bool, some: bool, exact: bool) -> sql.Composed:
+        from psycopg import sql
+
+        names = self._table.quoted() | {"dim": sql.Literal(self._dim)}
+        query = sql.SQL("asked.query" if many else "%(query)s::halfvec({dim})").format(**names)
+        # An index answers only for the very expression it is on, which this sum is not.
+        order = "1 + ({vector} <#> {query}), {id}" if exact else "{indexed} <#> {query}"
+        nearest = sql.SQL(
+            "SELECT {id} AS id, 1 + ({indexed} <#> {query}) AS distance FROM {table} "
+            "WHERE {live}{allowed} ORDER BY " + order + " LIMIT %(k)s"
+        ).format(
+            **names,
+            query=query,
+            indexed=sql.SQL("({vector}::halfvec({dim}))").format(**names),
+            allowed=sql.SQL(" AND {id} = ANY(%(allow)s::bigint[])" if some else "").format(**names),
+        )
+        if not many:
+            return sql.SQL("SELECT 1, * FROM ({}) AS nearest").format(nearest)
+        return sql.SQL(
+            "WITH asked AS MATERIALIZED (SELECT place, text::halfvec({dim}) AS query "
+            "FROM unnest(%(query)s::text[]) WITH ORDINALITY AS given (text, place)) "
+            "SELECT asked.place, nearest.* FROM asked CROSS JOIN LATERAL ({nearest}) AS nearest"
+        ).format(nearest=nearest, **names)
+
+
+def _along_the_graph(probes: int, scanned: int) -> dict[str, str]:
+    """Return the settings for a search that uses an HNSW index wherever there is one."""
+    return {
+        # PostgreSQL takes reading vectors kept apart from their rows (TOAST) for free, and would
+        # rather look at all of them; only an index spares it the sorting.
+        "enable_sort": "off",
+        "hnsw.ef_search": str(probes),
+        # Goes on where rows were removed or aren't allowed; hits are sorted here.
+        "hnsw.iterative_scan": "relaxed_order",
+        "hnsw.max_scan_tuples": str(scanned),
+    }

@@ -1,0 +1,117 @@
+"""Making the HNSW index of a table's vectors in PostgreSQL, while others read and write them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from indexes.pgvector import MAX_INDEXED_DIM, VectorTable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+# Links of a vector, and the vectors kept in view while its links are found.
+_LINKS, _BUILDING_PROBES = 16, 64
+_POLL_SECONDS = 0.05
+
+
+def prepare(connection: Connection[Any], table: VectorTable, dim: int) -> None:
+    """Make the HNSW index for the rows that count, if there is none; writes go on meanwhile.
+
+    PostgreSQL waits for all transactions that are open when it begins: a thread must not hold one
+    itself. It builds fastest where the whole graph fits in the connection's `maintenance_work_mem`.
+    More than 4,000 dimensions can't be indexed: nothing is made then, and searches stay exact.
+
+    Args:
+        connection: In autocommit mode, as an index can't be made concurrently in a transaction.
+        table: Where the vectors lie.
+        dim: Length of those that count.
+
+    Raises:
+        ValueError: The connection is not in autocommit mode.
+        psycopg.Error: The index can't be made.
+    """
+    from psycopg import sql
+
+    if dim > MAX_INDEXED_DIM:
+        return
+    with _alone(connection, table):
+        if is_prepared(connection, table):
+            return
+        # What a crash left: kept up to date by every write, but of no use.
+        _drop(connection, table)
+        statement = sql.SQL(
+            "CREATE INDEX CONCURRENTLY {index} ON {table} "
+            "USING hnsw (({vector}::halfvec({dim})) halfvec_ip_ops) "
+            "WITH (m = {links}, ef_construction = {probes}) WHERE {live}"
+        ).format(
+            **table.quoted(),
+            index=sql.Identifier(_index_name(table)),
+            dim=sql.Literal(dim),
+            links=sql.Literal(_LINKS),
+            probes=sql.Literal(_BUILDING_PROBES),
+        )
+        connection.execute(statement)
+
+
+def is_prepared(connection: Connection[Any], table: VectorTable) -> bool:
+    """Whether searches use an HNSW index."""
+    found = connection.execute(
+        "SELECT true FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+        "WHERE indrelid = to_regclass(%s) AND relname = %s AND indisvalid",
+        (table.quoted()["table"].as_string(connection), _index_name(table)),
+    )
+    return found.fetchone() is not None
+
+
+def drop(connection: Connection[Any], table: VectorTable) -> None:
+    """Drop the HNSW index, if there is one; searches are exact from then on.
+
+    Args:
+        connection: In autocommit mode.
+        table: Where the vectors lie.
+
+    Raises:
+        ValueError: The connection is not in autocommit mode.
+        psycopg.Error: The index can't be dropped.
+    """
+    with _alone(connection, table):
+        _drop(connection, table)
+
+
+def _drop(connection: Connection[Any], table: VectorTable) -> None:
+    from psycopg import sql
+
+    index = sql.Identifier(_index_name(table))
+    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
+
+
+def _index_name(table: VectorTable) -> str:
+    """Return a name that stands for the table's name, the column and the condition."""
+    told = "\0".join((table.name, table.vector, table.live))
+    return f"ix_hnsw_{hashlib.sha256(told.encode()).hexdigest()[:32]}"
+
+
+@contextmanager
+def _alone(connection: Connection[Any], table: VectorTable) -> Iterator[None]:
+    """Keep others from making or dropping the same index."""
+    if not connection.autocommit:
+        raise ValueError("an HNSW index is made or dropped by a connection in autocommit mode")
+    key = (_index_name(table),)
+    # Waiting within PostgreSQL would hold a snapshot, which making an index waits for in turn.
+    while not _value(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key):
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
+
+
+def _value(connection: Connection[Any], query: str, parameters: tuple[str, ...]) -> Any:
+    from psycopg.rows import scalar_row
+
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query, parameters).fetchone()
