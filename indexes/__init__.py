@@ -3,6 +3,7 @@
 from indexes.exact import ExactIndex
 from indexes.files import KINDS, load, save, suffix
 from indexes.ivf import IvfIndex
+from indexes.pgvector import PgvectorIndex, VectorTable
 from indexes.protocol import Changes, Hits, IndexFileError, VectorIndex
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Hits",
     "IndexFileError",
     "IvfIndex",
+    "PgvectorIndex",
     "VectorIndex",
+    "VectorTable",
     "load",
     "save",
     "suffix",

@@ -10,7 +10,7 @@ graphs", 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ MAX_INDEXED_DIM = 4000
 # The most vectors that pgvector lets a search keep in view at first.
 _MOST_PROBES = 1000
 _PROBES = 200
-# Allowed ids up to which reading all of them wins over passing by those that aren't.
-_FEW_ALLOWED = 5000
+# Allowed ids, and their share of those from the first to the last, up to which all are read: along
+# the graph, too many others would be passed by.
+_FEW_ALLOWED, _SMALL_SHARE = 5000, 1 / 512
 # Vectors looked at, beyond those asked for, before a search gives up and looks at all.
 _SCANNED = 20_000
 # Queries sent at once: 20 MB of text at 1280 dimensions.
@@ -138,7 +139,7 @@ class PgvectorIndex:
         hits = Hits.empty(len(queries), k, error=float(lost) * _LENGTH + SUMMING)
         if not len(queries) or (allow is not None and not len(allow)):
             return hits
-        if self._exact or (allow is not None and len(allow) <= _FEW_ALLOWED):
+        if self._exact or (allow is not None and _are_few(allow)):
             self._fill(hits, rounded, np.arange(len(queries)), allow, {})
             return hits
         if probes is None:
@@ -185,12 +186,13 @@ class PgvectorIndex:
         from pgvector import HalfVector
         from psycopg.rows import tuple_row
 
-        asked: dict[str, Any] = {"k": k, "allow": None if allow is None else allow.tolist()}
         texts = [HalfVector(query).to_text() for query in queries]
-        asked["query"] = texts[0] if len(texts) == 1 else texts
-        statement = self._statement(
-            many=len(texts) > 1, some=allow is not None, exact=not settings
-        )
+        asked: dict[str, Any] = {"k": k, "query": texts[0] if len(texts) == 1 else texts}
+        allowed: LiteralString = ""
+        if allow is not None:
+            allowed, given = _as_list(allow) if not settings else _as_bits(allow)
+            asked |= given
+        statement = self._statement(allowed, many=len(texts) > 1, exact=not settings)
         # A transaction that is rolled back leaves no setting behind; inside of another it is a
         # savepoint.
         with (
@@ -203,21 +205,21 @@ class PgvectorIndex:
             cursor.execute(statement, asked)
             return cursor.fetchall()
 
-    def _statement(self, *, many: bool, some: bool, exact: bool) -> sql.Composed:
+    def _statement(self, allowed: LiteralString, *, many: bool, exact: bool) -> sql.Composed:
         from psycopg import sql
 
         names = self._table.quoted() | {"dim": sql.Literal(self._dim)}
-        query = sql.SQL("asked.query" if many else "%(query)s::halfvec({dim})").format(**names)
+        names["query"] = sql.SQL("asked.query" if many else "%(query)s::halfvec({dim})").format(
+            **names
+        )
+        names["product"] = sql.SQL("({vector}::halfvec({dim})) <#> {query}").format(**names)
         # An index answers only for the very expression it is on, which this sum is not.
-        order = "1 + ({vector} <#> {query}), {id}" if exact else "{indexed} <#> {query}"
+        order = "1 + ({product}), {id}" if exact else "{product}"
         nearest = sql.SQL(
-            "SELECT {id} AS id, 1 + ({indexed} <#> {query}) AS distance FROM {table} "
-            "WHERE {live}{allowed} ORDER BY " + order + " LIMIT %(k)s"
+            "SELECT {id} AS id, 1 + ({product}) AS distance FROM {table} "
+            "WHERE {live}{allowed} ORDER BY {order} LIMIT %(k)s"
         ).format(
-            **names,
-            query=query,
-            indexed=sql.SQL("({vector}::halfvec({dim}))").format(**names),
-            allowed=sql.SQL(" AND {id} = ANY(%(allow)s::bigint[])" if some else "").format(**names),
+            **names, allowed=sql.SQL(allowed).format(**names), order=sql.SQL(order).format(**names)
         )
         if not many:
             return sql.SQL("SELECT 1, * FROM ({}) AS nearest").format(nearest)
@@ -226,6 +228,29 @@ class PgvectorIndex:
             "FROM unnest(%(query)s::text[]) WITH ORDINALITY AS given (text, place)) "
             "SELECT asked.place, nearest.* FROM asked CROSS JOIN LATERAL ({nearest}) AS nearest"
         ).format(nearest=nearest, **names)
+
+
+def _are_few(allow: NDArray[np.int64]) -> bool:
+    span = int(allow.max()) - int(allow.min()) + 1
+    return len(allow) <= max(_FEW_ALLOWED, span * _SMALL_SHARE)
+
+
+def _as_list(allow: NDArray[np.int64]) -> tuple[LiteralString, dict[str, Any]]:
+    """Return what is added to the condition, and its parameters, to read the rows by their ids."""
+    return " AND {id} = ANY(%(allow)s::bigint[])", {"allow": allow.tolist()}
+
+
+def _as_bits(allow: NDArray[np.int64]) -> tuple[LiteralString, dict[str, Any]]:
+    """Return the same for rows that come from the graph: bits are quicker to send and look up."""
+    first, last = int(allow.min()), int(allow.max())
+    places = allow - first
+    bits = np.zeros((last - first) // 8 + 1, dtype=np.uint8)
+    np.bitwise_or.at(bits, places >> 3, np.left_shift(1, places & 7).astype(np.uint8))
+    return (
+        " AND CASE WHEN {id} BETWEEN %(first)s AND %(last)s "
+        "THEN get_bit(%(bits)s, {id} - %(first)s) = 1 ELSE false END",
+        {"first": first, "last": last, "bits": bits.tobytes()},
+    )
 
 
 def _along_the_graph(probes: int, scanned: int) -> dict[str, str]:

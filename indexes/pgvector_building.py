@@ -107,7 +107,9 @@ def _alone(connection: Connection[Any], table: VectorTable) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
+        # A lost connection took its lock along.
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
 
 
 def _value(connection: Connection[Any], query: str, parameters: tuple[str, ...]) -> Any:
