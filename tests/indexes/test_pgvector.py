@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
@@ -26,7 +26,7 @@ def clustered(seed: int, count: int) -> np.ndarray:
     """Vectors about 400 centres that are the same for every seed."""
     centres = np.random.default_rng(0).standard_normal((400, DIM))
     rng = np.random.default_rng(seed)
-    vectors = centres[rng.integers(400, size=count)] + 0.4 * rng.standard_normal((count, DIM))
+    vectors = centres[rng.integers(400, size=count)] + 0.8 * rng.standard_normal((count, DIM))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -78,11 +78,21 @@ def small(connection: Connection) -> VectorTable:
 
 def index_scans(connection: Connection) -> int:
     """How often an HNSW index was used, as PostgreSQL counts."""
+    return counted(
+        connection,
+        "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE 'ix_hnsw_%'",
+    )
+
+
+def all_scans(connection: Connection) -> int:
+    """How often a table was read, through an index or not."""
+    return counted(connection, "SELECT sum(seq_scan + idx_scan) FROM pg_stat_user_tables")
+
+
+def counted(connection: Connection, query: LiteralString) -> int:
     connection.execute("SELECT pg_stat_force_next_flush()")
     connection.commit()
-    found = connection.execute(
-        "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE 'ix_hnsw_%'"
-    ).fetchone()
+    found = connection.execute(query).fetchone()
     connection.commit()
     assert found is not None
     return int(found[0])
@@ -94,6 +104,7 @@ def settings(connection: Connection) -> list[str]:
 
 
 def test_the_graph_finds_nearly_all(asking: Connection, large: tuple[str, VectorTable]) -> None:
+    asking.execute("SET hnsw.ef_search = 1")  # whatever the server is set to
     queries = clustered(2, 200)
     hits = PgvectorIndex(asking, large[1], DIM).search(queries, K)
     assert recall(hits, nearest(queries, np.arange(COUNT))) >= 0.99
@@ -185,10 +196,34 @@ def test_ids_far_apart_are_not_told_as_bits(connection: Connection) -> None:
     assert hits.ids.tolist() == [[*far, -1]]
 
 
+def test_a_search_goes_on_along_the_graph_where_the_nearest_are_not_allowed(
+    asking: Connection, large: tuple[str, VectorTable]
+) -> None:
+    asking.execute("SET hnsw.max_scan_tuples = 1")
+    query = clustered(2, 1)
+    allow = np.sort(nearest(query, np.arange(COUNT), COUNT)[0, 2000:])
+    before = index_scans(asking), all_scans(asking)
+    hits = PgvectorIndex(asking, large[1], DIM).search(query, K, allow=allow)
+    assert recall(hits, nearest(query, allow)) >= 0.5
+    assert (index_scans(asking), all_scans(asking)) == (before[0] + 1, before[1] + 1)
+
+
+def test_a_small_share_is_read_by_its_ids(
+    asking: Connection, large: tuple[str, VectorTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexes.pgvector._FEW_ALLOWED", 0)
+    query, allow = clustered(2, 1), np.arange(3000, 3100)
+    before = index_scans(asking)
+    hits = PgvectorIndex(asking, large[1], DIM).search(query, K, allow=allow)
+    assert index_scans(asking) == before
+    assert recall(hits, nearest(query, allow)) == 1
+
+
 def test_what_a_filter_hides_from_the_graph_is_found(
     asking: Connection, large: tuple[str, VectorTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexes.pgvector._FEW_ALLOWED", 0)
+    monkeypatch.setattr("indexes.pgvector._SMALL_SHARE", 0)
     monkeypatch.setattr("indexes.pgvector._SCANNED", 100)
     query = clustered(2, 1)
     # The furthest of all: the graph is given up long before it comes to them.
