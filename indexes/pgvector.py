@@ -81,6 +81,8 @@ class PgvectorIndex:
     ) -> None:
         """Ask through a connection, in whatever transaction it is at that moment.
 
+        Where it is in none, each search is a transaction of its own.
+
         Args:
             connection: Left as it is: its settings, its transaction, and open.
             table: Where the vectors lie.
