@@ -17,6 +17,7 @@ PACKAGES = ("retrieval", "indexes", "db")
 HEAVY = {
     *("torch", "timm", "torchvision", "openvino", "faiss", "pandas", "matplotlib", "sklearn"),
     *("alembic", "tqdm", "pytorch_metric_learning", "xgboost"),
+    *("pymilvus", "grpc"),
 }
 MODULES = [
     path
