@@ -28,18 +28,26 @@ from indexes.protocol import (
 
 LARGE = 1_000_000
 """Vectors from which on a collection has cells: they are built sooner than a graph."""
-# Links of a vector in the graph, and how many candidates its building and a search keep.
-_LINKS, _BUILD_DEPTH, _DEPTH = 16, 200, 128
-# Cells of each of the server's segments, and how many a search looks into.
-_CELLS, _PROBES = 1024, 64
-# Candidates or cells beyond which the server doesn't go, and the steps there.
-_DEEPEST, _DEEPER = 32_768, 4
+# Links of a vector in the graph, and how many candidates its building keeps.
+_LINKS, _BUILD_DEPTH = 16, 200
+# Cells of each of the server's segments.
+_CELLS = 1024
+# How many candidates a search in the graph keeps, or cells it looks into: it finds 99 % of the ten
+# nearest. Where that is not enough, and where only some vectors are allowed, it goes deeper.
+_DEPTH, _DEEPER, _FILTERED, _DEEPEST = 64, 4, 2, 32_768
 # Vectors the server returns at most.
 _MOST = 16_384
 # Allowed vectors up to which they are fetched and compared with here.
 _FEW = 1000
 # Ids in an expression.
 _IDS = 10_000
+# Bytes of vectors after which they are sealed, so that the server builds their graph or cells: of
+# some 12 MB that are not, it makes cells of its own, where it finds nine of ten.
+_SEALED = 5_000_000
+# How often at most, as servers refuse more, and small segments are slow to search.
+_SEAL_SECONDS = 10.0
+# Vectors of a segment from which on it gets a graph or cells; fewer are all looked at.
+_INDEXED = 1024
 # Bytes of vectors, and hits, in a message; a server takes and sends 64 MB.
 _BYTES, _HITS = 16_000_000, 2_000_000
 
@@ -76,6 +84,8 @@ class MilvusIndex:
         self._lock = Lock()
         # 0 makes a search wait for everything that came before it, 1 for nothing.
         self._timestamp = 0
+        self._unsealed = False
+        self._sealed_at = -_SEAL_SECONDS
         self._closed = False
 
     @property
@@ -182,6 +192,8 @@ class MilvusIndex:
     def apply(self, changes: Changes) -> None:
         """Take changes in; when this returns, the server has acknowledged all of them.
 
+        After large ones, `settle` waits until they are found as surely as the rest.
+
         Raises:
             CollectionGone: The collection isn't there any more.
             EngineError: The server can't be asked. Apply the same changes again.
@@ -198,8 +210,41 @@ class MilvusIndex:
             for some in _batches(places[keep], max(_BYTES // (4 * self._dim), 1)):
                 request = self._upsert(changes.added_ids[some], changes.added_vectors[some])
                 self._ask("Upsert", request)
+            self._seal_after(ids[keep])
         # A removal is acknowledged without its own.
         self.require(self._ask("AllocTimestamp", messages.AllocTimestampRequest()).timestamp)
+
+    def settle(self, seconds: float = CALL_SECONDS) -> bool:
+        """Wait until the server has built the graph or cells of all that was applied.
+
+        Until then, of what came last in large changes, it finds nine of ten.
+
+        Returns:
+            Whether that was done within so many seconds.
+
+        Raises:
+            CollectionGone: The collection isn't there any more.
+            EngineError: The server can't be asked.
+        """
+        from pymilvus.grpc_gen import milvus_pb2 as messages
+
+        until = time.monotonic() + seconds
+        self._seal()
+        name = self._collection
+        stored = messages.GetPersistentSegmentInfoRequest(collectionName=name)
+        loaded = messages.GetQuerySegmentInfoRequest(collectionName=name)
+        while True:
+            ready = {
+                one.segmentID
+                for one in self._ask("GetQuerySegmentInfo", loaded).infos
+                if one.index_name or one.num_rows < _INDEXED
+            }
+            wanted = self._ask("GetPersistentSegmentInfo", stored).infos
+            if all(one.segmentID in ready for one in wanted if one.num_rows):
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(_PAUSE_SECONDS)
 
     def search(
         self,
@@ -230,10 +275,15 @@ class MilvusIndex:
         hits = Hits.empty(len(queries), k, error=SUMMING)
         if not len(queries) or self._closed:
             return hits
-        look = self._scan if k > _MOST or (allow is not None and len(allow) <= _FEW) else self._look
-        some = [None] if allow is None else _batches(np.unique(allow), _IDS)
-        for expression in map(_among, some):
-            hits = _nearer(hits, look(queries, k, expression, probes))
+        few = allow is not None and len(allow) <= _FEW
+        look = self._scan if few or k > _MOST else self._look
+        depth = probes or _DEPTH
+        if allow is None:
+            return _nearer(hits, look(queries, k, "", depth))
+        for some in _batches(np.unique(allow), _IDS):
+            # Of a share of the vectors, the nearest lie so much farther out than of all.
+            depth = int(_FILTERED * (probes or _DEPTH) * max(self._roughly() / len(some), 1))
+            hits = _nearer(hits, look(queries, k, _among(some), depth))
         return hits
 
     def close(self) -> None:
@@ -241,38 +291,28 @@ class MilvusIndex:
         self._closed = True
         self._calls.close()
 
-    def _look(
-        self, queries: NDArray[np.float32], k: int, expression: str, probes: int | None
-    ) -> Hits:
+    def _look(self, queries: NDArray[np.float32], k: int, expression: str, depth: int) -> Hits:
         """Search the server's graph or cells, deeper for queries that find less than there is."""
-        depths = probes or _DEPTH, probes or _PROBES
-        hits = self._ask_nearest(queries, k, expression, depths)
+        hits = self._ask_nearest(queries, k, expression, depth)
         short = np.flatnonzero(hits.ids[:, -1] < 0)
-        if not len(short):
-            return hits
-        found = min(k, self._count(expression, self._timestamp))
-        while len(short := short[(hits.ids[short] >= 0).sum(axis=1) < found]):
-            deepest = max(depths) >= _DEEPEST
-            depths = depths[0] * _DEEPER, depths[1] * _DEEPER
-            more = (
-                self._scan(queries[short], k, expression)
-                if deepest
-                else self._ask_nearest(queries[short], k, expression, depths)
-            )
+        if len(short):
+            found = min(k, self._count(expression, self._timestamp))
+            short = short[np.count_nonzero(hits.ids[short] >= 0, axis=1) < found]
+        if len(short):
+            look = self._look if depth < _DEEPEST else self._scan
+            more = look(queries[short], k, expression, depth * _DEEPER)
             hits.ids[short], hits.distances[short] = more.ids, more.distances
-            if deepest:
-                break
         return hits
 
     def _ask_nearest(
-        self, queries: NDArray[np.float32], k: int, expression: str, depths: tuple[int, int]
+        self, queries: NDArray[np.float32], k: int, expression: str, depth: int
     ) -> Hits:
         from pymilvus.grpc_gen import common_pb2 as common
         from pymilvus.grpc_gen import milvus_pb2 as messages
 
+        depth = min(depth, _DEEPEST)
         # Each kind of index takes its own.
-        kept, cells = max(depths[0], k), depths[1]
-        told = json.dumps({"ef": min(kept, _DEEPEST), "nprobe": min(cells, _DEEPEST)})
+        told = json.dumps({"ef": max(depth, k), "nprobe": depth})
         hits = Hits.empty(len(queries), k, error=SUMMING)
         rows_at_once = max(min(_HITS // k, _BYTES // (4 * self._dim)), 1)
         for start in range(0, len(queries), rows_at_once):
@@ -306,7 +346,7 @@ class MilvusIndex:
         queries: NDArray[np.float32],
         k: int,
         expression: str,
-        _probes: int | None = None,
+        depth: int,  # noqa: ARG002 - everything is looked at
     ) -> Hits:
         """Fetch all vectors that an expression allows, and compare with each."""
         hits = Hits.empty(len(queries), k, error=SUMMING)
@@ -335,6 +375,14 @@ class MilvusIndex:
         answer = self._query(expression, ["count(*)"], timestamp)
         return int(answer.fields_data[0].scalars.long_data.data[0])
 
+    def _roughly(self) -> int:
+        """How many vectors there are, told quickly: some that went may be among them."""
+        from pymilvus.grpc_gen import milvus_pb2 as messages
+
+        request = messages.GetCollectionStatisticsRequest(collection_name=self._collection)
+        stats = self._ask("GetCollectionStatistics", request).stats
+        return next(int(one.value) for one in stats if one.key == "row_count")
+
     def _query(
         self, expression: str, fields: list[str], timestamp: int, limit: int | None = None
     ) -> Any:
@@ -358,7 +406,9 @@ class MilvusIndex:
         from pymilvus.grpc_gen import milvus_pb2 as messages
         from pymilvus.grpc_gen import schema_pb2 as schemas
 
-        flat = schemas.FloatArray(data=vectors.astype(np.float32).ravel().tolist())
+        # Bytes are packed as floats are: number by number it would take a hundred times as long.
+        packed = schemas.BytesArray(data=[np.asarray(vectors, dtype="<f4").tobytes()])
+        flat = schemas.FloatArray.FromString(packed.SerializeToString())
         return messages.UpsertRequest(
             collection_name=self._collection,
             num_rows=len(ids),
@@ -375,6 +425,23 @@ class MilvusIndex:
                 ),
             ],
         )
+
+    def _seal_after(self, ids: NDArray[np.int64]) -> None:
+        """Seal what was added now and then; nobody has to know who added how much.
+
+        Ids ascend as a store gives them out, so each so many of them cross a multiple once.
+        """
+        rows = max(_SEALED // (4 * self._dim), 1)
+        places = ids // rows
+        self._unsealed |= bool(len(ids)) and bool(places.min() < (ids.max() + 1) // rows)
+        if self._unsealed and time.monotonic() - self._sealed_at >= _SEAL_SECONDS:
+            self._seal()
+
+    def _seal(self) -> None:
+        from pymilvus.grpc_gen import milvus_pb2 as messages
+
+        self._ask("Flush", messages.FlushRequest(collection_names=[self._collection]))
+        self._unsealed, self._sealed_at = False, time.monotonic()
 
     def _ask(self, name: str, request: Any) -> Any:
         """Call the server; a collection that isn't loaded, as after a restart, is loaded first."""
@@ -406,9 +473,8 @@ def _pairs(**values: object) -> list[Any]:
     return [common.KeyValuePair(key=key, value=str(value)) for key, value in values.items()]
 
 
-def _among(ids: NDArray[np.int64] | None) -> str:
-    """Return the expression that allows these ids; `None` allows all."""
-    return "" if ids is None else f"{_ID} in {ids.tolist()}"
+def _among(ids: NDArray[np.int64]) -> str:
+    return f"{_ID} in {ids.tolist()}"
 
 
 def _batches(values: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,14 @@ _PARTS = (
     *("DATACOORD", "DATANODE", "INDEXCOORD", "INDEXNODE"),
 )
 _HOST = "127.0.0.1"
+# Where it leaves a note of itself, wherever its data are.
+_NOTES = Path("/tmp/milvus")
+_SETTINGS = {
+    # Seconds after which a killed server's parts count as gone: only then another can start.
+    "common.session.ttl": 5,
+    # Milliseconds a search waits at most for what was written before it.
+    "proxy.timeTickInterval": 50,
+}
 _LOCK = Path(tempfile.gettempdir()) / "lookalike-milvus.lock"
 
 
@@ -35,6 +44,8 @@ class MilvusProcess:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
         self._server = MilvusServer(MilvusServerConfig(data_dir=str(self._folder)))
+        for name, value in _SETTINGS.items():
+            self._server.config.set(name, value)
 
     def __enter__(self) -> Self:
         try:
@@ -62,13 +73,19 @@ class MilvusProcess:
         if self._server.config.listen_ports:
             # Found anew, another port would be another server to its clients.
             self._server.config.configs["proxy_port"] = self._server.listen_port
-        with _environment(**{f"{part}_IP": _HOST for part in _PARTS}):
+        with _environment(**{f"{part}_IP": _HOST for part in _PARTS}), warnings.catch_warnings():
+            # Its search for free ports leaves the sockets of those that aren't to be collected.
+            warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
             self._server.start()
 
     def kill(self) -> None:
         """Kill it at once, as a crash of the machine would."""
+        note = _NOTES / f"server_id_{self.pid}"
         os.kill(self.pid, signal.SIGKILL)
         self._server.stop()
+        note.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others have notes there
+            _NOTES.rmdir()
 
     def close(self) -> None:
         """Stop it, and delete its data."""

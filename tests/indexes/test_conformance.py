@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from milvus_server import MilvusProcess
 
 from indexes import Changes, ExactIndex, Hits, IvfIndex, VectorIndex
 from indexes.ivf_building import build
+from indexes.milvus import MilvusIndex
 
 
 def in_cells(dim: int) -> VectorIndex:
@@ -24,10 +26,46 @@ def in_cells(dim: int) -> VectorIndex:
     return index
 
 
-BACKENDS: dict[str, Callable[[int], VectorIndex]] = {"exact": ExactIndex, "ivf": in_cells}
+Make = Callable[[int], VectorIndex]
+
+BACKENDS: dict[str, Make] = {"exact": ExactIndex, "ivf": in_cells}
+# Backends that live on a server, by the fixture that makes their indexes.
+SERVED = [pytest.param("on_milvus", marks=pytest.mark.xdist_group("milvus"), id="milvus")]
 ROUNDING = 1e-5  # of distances, to float32
 
-backends = pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
+
+@pytest.fixture(params=[*(pytest.param(one, id=one) for one in BACKENDS), *SERVED], scope="module")
+def make(request: pytest.FixtureRequest) -> Make:
+    made = BACKENDS.get(request.param)
+    return request.getfixturevalue(request.param) if made is None else made
+
+
+@pytest.fixture(params=SERVED, scope="module")
+def make_served(request: pytest.FixtureRequest) -> Make:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def on_milvus(milvus_server: MilvusProcess) -> Iterator[Make]:
+    """Make empty indexes: a collection of each length of vectors, emptied where it was used."""
+    made: list[MilvusIndex] = []
+
+    def make(dim: int) -> MilvusIndex:
+        index = MilvusIndex(milvus_server.uri, f"conformance_{dim}", dim)
+        made.append(index)
+        if index.exists():
+            before = MilvusIndex(milvus_server.uri, f"conformance_{dim}", dim)
+            held = before.search(np.eye(1, dim, dtype=np.float32), 16_384).ids
+            before.apply(removed(*held[held >= 0]))
+            index.require(before.acknowledged)
+            before.close()
+        index.create()
+        return index
+
+    yield make
+    for index in made:
+        index.drop()
+        index.close()
 
 
 def unit(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -64,12 +102,23 @@ def assert_nearest(hits: Hits, queries: np.ndarray, held: dict[int, np.ndarray],
             assert min(left_out, default=2) >= distances[found - 1] - error
 
 
-@backends
+@pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_history_of_changes_ends_as_brute_force_says(
-    make: Callable[[int], VectorIndex], data: st.DataObject
+def test_any_history_of_changes_ends_as_brute_force_says(make: Make, data: st.DataObject) -> None:
+    assert_history(make, data)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_history_on_a_server_ends_as_brute_force_says(
+    make_served: Make, data: st.DataObject
 ) -> None:
+    assert_history(make_served, data)
+
+
+def assert_history(make: Make, data: st.DataObject) -> None:
+    """Draw a history of changes, and compare with brute force over what it leaves."""
     dim = data.draw(st.sampled_from([2, 8, 33]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     pool = unit(rng, 60, dim)
@@ -98,9 +147,8 @@ def test_any_history_of_changes_ends_as_brute_force_says(
     assert_nearest(index.search(queries, k, allow=allow), queries, held, k)
 
 
-@backends
 @pytest.mark.parametrize("n_queries", [1, 7, 8, 40])
-def test_large_and_partly_removed(make: Callable[[int], VectorIndex], n_queries: int) -> None:
+def test_large_and_partly_removed(make: Make, n_queries: int) -> None:
     rng = np.random.default_rng(0)
     vectors, queries = unit(rng, 9000, 24), unit(rng, n_queries, 24)
     ids = np.arange(9000) * 3 + 5
@@ -114,15 +162,13 @@ def test_large_and_partly_removed(make: Callable[[int], VectorIndex], n_queries:
     assert_nearest(index.search(queries, 10, allow=allow), queries, few, 10)
 
 
-@backends
-def test_the_error_is_small(make: Callable[[int], VectorIndex]) -> None:
+def test_the_error_is_small(make: Make) -> None:
     index = make(256)
     index.apply(added(np.arange(500), unit(np.random.default_rng(0), 500, 256)))
     assert index.search(unit(np.random.default_rng(1), 1, 256), 1).error < 0.02
 
 
-@backends
-def test_vectors_of_growing_coordinates_stay_findable(make: Callable[[int], VectorIndex]) -> None:
+def test_vectors_of_growing_coordinates_stay_findable(make: Make) -> None:
     dim, rng = 64, np.random.default_rng(0)
     index, held = make(dim), {}
     for step, sharpness in enumerate((0.5, 1, 3, 10, 100)):
@@ -137,13 +183,11 @@ def test_vectors_of_growing_coordinates_stay_findable(make: Callable[[int], Vect
     assert index.search(queries, 1).error < 0.1
 
 
-@backends
-def test_the_empty_index_answers_with_padding(make: Callable[[int], VectorIndex]) -> None:
+def test_the_empty_index_answers_with_padding(make: Make) -> None:
     assert_nearest(make(4).search(np.eye(4, dtype=np.float32), 3), np.eye(4), {}, 3)
 
 
-@backends
-def test_a_vector_is_at_distance_zero_from_itself(make: Callable[[int], VectorIndex]) -> None:
+def test_a_vector_is_at_distance_zero_from_itself(make: Make) -> None:
     vectors = unit(np.random.default_rng(1), 50, 512)
     index = make(512)
     index.apply(added(np.arange(50), vectors))
@@ -153,8 +197,7 @@ def test_a_vector_is_at_distance_zero_from_itself(make: Callable[[int], VectorIn
     assert hits.distances.max() < hits.error < 0.03
 
 
-@backends
-def test_bad_questions_are_refused(make: Callable[[int], VectorIndex]) -> None:
+def test_bad_questions_are_refused(make: Make) -> None:
     index = make(4)
     with pytest.raises(ValueError, match=r"shape \(n, 4\)"):
         index.search(np.ones((2, 5), np.float32), 1)
@@ -164,8 +207,7 @@ def test_bad_questions_are_refused(make: Callable[[int], VectorIndex]) -> None:
         index.search(np.ones((1, 4), np.float32), 0)
 
 
-@backends
-def test_closed_means_empty(make: Callable[[int], VectorIndex]) -> None:
+def test_closed_means_empty(make: Make) -> None:
     index = make(4)
     index.apply(added(np.array([1]), np.eye(4, dtype=np.float32)[:1]))
     index.close()
