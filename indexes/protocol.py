@@ -21,6 +21,14 @@ class IndexFileError(Exception):
     """An index file that can't be read; the text says which, and why."""
 
 
+class EngineError(Exception):
+    """A server that can't be asked; the text says which, what happened and how to mend it."""
+
+
+class CollectionGone(EngineError):  # noqa: N818 - a state of the server, told apart to be mended
+    """What an index keeps on a server is not there any more; it can be made anew."""
+
+
 def _no_ids() -> NDArray[np.int64]:
     return np.empty(0, dtype=np.int64)
 

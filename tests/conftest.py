@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from milvus_server import MilvusProcess
 from PIL import Image, ImageDraw
 from postgres_server import PostgresServer
 
@@ -31,6 +32,13 @@ settings.load_profile("lookalike")
 def postgres_server() -> Iterator[PostgresServer]:
     """A PostgreSQL server with pgvector, for tests that leave it running."""
     with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def milvus_server() -> Iterator[MilvusProcess]:
+    """A Milvus server, for tests of the group `milvus`, which leave it running."""
+    with MilvusProcess() as server:
         yield server
 
 

@@ -17,6 +17,8 @@ PACKAGES = ("retrieval", "indexes", "db")
 HEAVY = {
     *("torch", "timm", "torchvision", "openvino", "faiss", "pandas", "matplotlib", "sklearn"),
     *("alembic", "tqdm", "pytorch_metric_learning", "xgboost", "psycopg", "pgvector"),
+    *("pymilvus", "grpc"),
+    *("fsspec", "s3fs"),
 }
 MODULES = [
     path

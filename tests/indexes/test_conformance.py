@@ -11,11 +11,13 @@ import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from milvus_server import MilvusProcess
 from pgvector_rows import new_table, remove, write
 from postgres_server import PostgresServer
 
 from indexes import Changes, ExactIndex, Hits, IvfIndex, PgvectorIndex, VectorIndex
 from indexes.ivf_building import build
+from indexes.milvus import MilvusIndex
 from indexes.pgvector_building import prepare
 
 
@@ -57,20 +59,66 @@ class InPostgres(PgvectorIndex):
         self._connection.execute(f"DELETE FROM {self._table.quoted()['table'].as_string()}")
 
 
-BACKENDS: dict[str, Callable[[int], VectorIndex]] = {"exact": ExactIndex, "ivf": in_cells}
-IN_POSTGRES = {"pgvector": False, "pgvector-exact": True}
+Make = Callable[[int], VectorIndex]
+
+BACKENDS: dict[str, Make] = {"exact": ExactIndex, "ivf": in_cells}
+# Backends that live on a server, by the fixture that makes their indexes.
+SERVED = [
+    pytest.param("on_postgres", id="pgvector"),
+    pytest.param("on_postgres_exact", id="pgvector-exact"),
+    pytest.param("on_milvus", marks=pytest.mark.xdist_group("milvus"), id="milvus"),
+]
 ROUNDING = 1e-5  # of distances, to float32
 
 
-@pytest.fixture(scope="module", params=[*BACKENDS, *IN_POSTGRES])
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[[int], VectorIndex]]:
-    """The function that makes an empty index for vectors of a length."""
-    if request.param in BACKENDS:
-        yield BACKENDS[request.param]
-        return
-    server: PostgresServer = request.getfixturevalue("postgres_server")
+@pytest.fixture(params=[*(pytest.param(one, id=one) for one in BACKENDS), *SERVED], scope="module")
+def make(request: pytest.FixtureRequest) -> Make:
+    made = BACKENDS.get(request.param)
+    return request.getfixturevalue(request.param) if made is None else made
+
+
+@pytest.fixture(params=SERVED, scope="module")
+def make_served(request: pytest.FixtureRequest) -> Make:
+    return request.getfixturevalue(request.param)
+
+
+def in_postgres(server: PostgresServer, *, exact: bool) -> Iterator[Make]:
+    """Make empty indexes, each over a table of its own."""
     with psycopg.connect(server.new_database(), autocommit=True) as connection:
-        yield lambda dim: InPostgres(connection, dim, exact=IN_POSTGRES[request.param])
+        yield lambda dim: InPostgres(connection, dim, exact=exact)
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_server: PostgresServer) -> Iterator[Make]:
+    yield from in_postgres(postgres_server, exact=False)
+
+
+@pytest.fixture(scope="module")
+def on_postgres_exact(postgres_server: PostgresServer) -> Iterator[Make]:
+    yield from in_postgres(postgres_server, exact=True)
+
+
+@pytest.fixture(scope="module")
+def on_milvus(milvus_server: MilvusProcess) -> Iterator[Make]:
+    """Make empty indexes: a collection of each length of vectors, emptied where it was used."""
+    made: list[MilvusIndex] = []
+
+    def make(dim: int) -> MilvusIndex:
+        index = MilvusIndex(milvus_server.uri, f"conformance_{dim}", dim)
+        made.append(index)
+        if index.exists():
+            before = MilvusIndex(milvus_server.uri, f"conformance_{dim}", dim)
+            held = before.search(np.eye(1, dim, dtype=np.float32), 16_384).ids
+            before.apply(removed(*held[held >= 0]))
+            index.require(before.acknowledged)
+            before.close()
+        index.create()
+        return index
+
+    yield make
+    for index in made:
+        index.drop()
+        index.close()
 
 
 def unit(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -107,11 +155,23 @@ def assert_nearest(hits: Hits, queries: np.ndarray, held: dict[int, np.ndarray],
             assert min(left_out, default=2) >= distances[found - 1] - error
 
 
+@pytest.mark.parametrize("make", BACKENDS.values(), ids=BACKENDS)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_history_of_changes_ends_as_brute_force_says(
-    make: Callable[[int], VectorIndex], data: st.DataObject
+def test_any_history_of_changes_ends_as_brute_force_says(make: Make, data: st.DataObject) -> None:
+    assert_history(make, data)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_history_on_a_server_ends_as_brute_force_says(
+    make_served: Make, data: st.DataObject
 ) -> None:
+    assert_history(make_served, data)
+
+
+def assert_history(make: Make, data: st.DataObject) -> None:
+    """Draw a history of changes, and compare with brute force over what it leaves."""
     dim = data.draw(st.sampled_from([2, 8, 33]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     pool = unit(rng, 60, dim)
@@ -141,7 +201,7 @@ def test_any_history_of_changes_ends_as_brute_force_says(
 
 
 @pytest.mark.parametrize("n_queries", [1, 7, 8, 40])
-def test_large_and_partly_removed(make: Callable[[int], VectorIndex], n_queries: int) -> None:
+def test_large_and_partly_removed(make: Make, n_queries: int) -> None:
     rng = np.random.default_rng(0)
     vectors, queries = unit(rng, 9000, 24), unit(rng, n_queries, 24)
     ids = np.arange(9000) * 3 + 5
@@ -155,13 +215,13 @@ def test_large_and_partly_removed(make: Callable[[int], VectorIndex], n_queries:
     assert_nearest(index.search(queries, 10, allow=allow), queries, few, 10)
 
 
-def test_the_error_is_small(make: Callable[[int], VectorIndex]) -> None:
+def test_the_error_is_small(make: Make) -> None:
     index = make(256)
     index.apply(added(np.arange(500), unit(np.random.default_rng(0), 500, 256)))
     assert index.search(unit(np.random.default_rng(1), 1, 256), 1).error < 0.02
 
 
-def test_vectors_of_growing_coordinates_stay_findable(make: Callable[[int], VectorIndex]) -> None:
+def test_vectors_of_growing_coordinates_stay_findable(make: Make) -> None:
     dim, rng = 64, np.random.default_rng(0)
     index, held = make(dim), {}
     for step, sharpness in enumerate((0.5, 1, 3, 10, 100)):
@@ -176,11 +236,11 @@ def test_vectors_of_growing_coordinates_stay_findable(make: Callable[[int], Vect
     assert index.search(queries, 1).error < 0.1
 
 
-def test_the_empty_index_answers_with_padding(make: Callable[[int], VectorIndex]) -> None:
+def test_the_empty_index_answers_with_padding(make: Make) -> None:
     assert_nearest(make(4).search(np.eye(4, dtype=np.float32), 3), np.eye(4), {}, 3)
 
 
-def test_a_vector_is_at_distance_zero_from_itself(make: Callable[[int], VectorIndex]) -> None:
+def test_a_vector_is_at_distance_zero_from_itself(make: Make) -> None:
     vectors = unit(np.random.default_rng(1), 50, 512)
     index = make(512)
     index.apply(added(np.arange(50), vectors))
@@ -190,7 +250,7 @@ def test_a_vector_is_at_distance_zero_from_itself(make: Callable[[int], VectorIn
     assert hits.distances.max() < hits.error < 0.03
 
 
-def test_bad_questions_are_refused(make: Callable[[int], VectorIndex]) -> None:
+def test_bad_questions_are_refused(make: Make) -> None:
     index = make(4)
     with pytest.raises(ValueError, match=r"shape \(n, 4\)"):
         index.search(np.ones((2, 5), np.float32), 1)
@@ -200,7 +260,7 @@ def test_bad_questions_are_refused(make: Callable[[int], VectorIndex]) -> None:
         index.search(np.ones((1, 4), np.float32), 0)
 
 
-def test_closed_means_empty(make: Callable[[int], VectorIndex]) -> None:
+def test_closed_means_empty(make: Make) -> None:
     index = make(4)
     index.apply(added(np.array([1]), np.eye(4, dtype=np.float32)[:1]))
     index.close()

@@ -1,0 +1,106 @@
+"""A real Milvus server of a test's own: started, killed, started again, cleared away."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+# The server would listen for its own parts at the machine's address, which may not be reachable.
+_PARTS = (
+    *("PROXY", "ROOTCOORD", "QUERYCOORD", "QUERYNODE"),
+    *("DATACOORD", "DATANODE", "INDEXCOORD", "INDEXNODE"),
+)
+_HOST = "127.0.0.1"
+# Where it leaves a note of itself, wherever its data are.
+_NOTES = Path("/tmp/milvus")
+_SETTINGS = {
+    # Seconds after which a killed server's parts count as gone: only then another can start.
+    "common.session.ttl": 5,
+    # Milliseconds a search waits at most for what was written before it.
+    "proxy.timeTickInterval": 50,
+}
+_LOCK = Path(tempfile.gettempdir()) / "lookalike-milvus.lock"
+
+
+class MilvusProcess:
+    """A server on a free port of this machine, its data in a folder of its own.
+
+    A machine holds one at a time, as some of its ports are fixed: another waits until it is gone.
+    Use it as a context manager; nothing is left of it then but an empty file to lock.
+    """
+
+    def __init__(self) -> None:
+        from milvus import MilvusServer, MilvusServerConfig
+
+        self._lock = os.open(_LOCK, os.O_RDONLY | os.O_CREAT, 0o666)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
+        self._server = MilvusServer(MilvusServerConfig(data_dir=str(self._folder)))
+        for name, value in _SETTINGS.items():
+            self._server.config.set(name, value)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def uri(self) -> str:
+        """What a client connects to, the same after another start."""
+        return f"http://{_HOST}:{self._server.listen_port}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return int(self._server.server_proc.pid)
+
+    def start(self) -> None:
+        """Start it, after `kill` too, and wait until it answers."""
+        if self._server.config.listen_ports:
+            # Found anew, another port would be another server to its clients.
+            self._server.config.configs["proxy_port"] = self._server.listen_port
+        with _environment(**{f"{part}_IP": _HOST for part in _PARTS}), warnings.catch_warnings():
+            # Its search for free ports leaves the sockets of those that aren't to be collected.
+            warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+            self._server.start()
+
+    def kill(self) -> None:
+        """Kill it at once, as a crash of the machine would."""
+        note = _NOTES / f"server_id_{self.pid}"
+        os.kill(self.pid, signal.SIGKILL)
+        self._server.stop()
+        note.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others have notes there
+            _NOTES.rmdir()
+
+    def close(self) -> None:
+        """Stop it, and delete its data."""
+        if self._server.running:
+            self.kill()
+        shutil.rmtree(self._folder)
+        os.close(self._lock)
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
