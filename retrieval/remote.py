@@ -18,6 +18,7 @@ from retrieval.errors import LookalikeError
 REQUESTS = 16
 """Requests to a store that are under way at a time: they mostly wait."""
 
+_S3 = ("s3", "s3a")
 # s3fs tries again what botocore gave up after its own attempts (AWS_MAX_ATTEMPTS).
 _S3_TRIES = 2
 # How the adapters call the time of a change, and what changes with the content.
@@ -27,6 +28,8 @@ _TAGS = ("ETag", "etag")
 _UNREACHABLE = {"ConnectionError", "HTTPClientError", "ClientConnectionError", "TimeoutError"}
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"}
 
+_NAMED_WRONGLY = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
+
 _T = TypeVar("_T")
 
 
@@ -35,10 +38,8 @@ class RemoteError(LookalikeError, OSError):
 
     def __str__(self) -> str:
         """Name the object, the reason, and what to look at."""
-        return (
-            f"{self.filename} can't be used ({self.strerror}): check its name, and the "
-            "environment's endpoint and credentials."
-        )
+        mend = "its name" if self.errno in _NAMED_WRONGLY else "the endpoint and the credentials"
+        return f"{self.filename} can't be used ({self.strerror}): check {mend}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,9 @@ class RemotePath(os.PathLike[str]):
             RemoteError: There are none, or the store doesn't tell.
         """
         info = self._info()
-        if info is None or info["type"] != "directory":
+        if info is None:
+            raise _error(self, FileNotFoundError())
+        if info["type"] != "directory":
             raise _error(self, NotADirectoryError())
 
     def stat(self) -> RemoteStatus:
@@ -235,7 +238,7 @@ def _store(scheme: str, _process: int) -> Any:
     try:
         import fsspec
 
-        if scheme in ("s3", "s3a"):
+        if scheme in _S3:
             store = fsspec.filesystem(
                 scheme,
                 skip_instance_cache=True,
@@ -248,27 +251,28 @@ def _store(scheme: str, _process: int) -> Any:
             return store
         return fsspec.filesystem(scheme, skip_instance_cache=True, use_listings_cache=False)
     except ImportError as error:
-        install = (
-            "pip install 'lookalike[s3]'"
-            if scheme in ("s3", "s3a")
-            else "install what fsspec needs"
-        )
+        mend = "pip install 'lookalike[s3]'" if scheme in _S3 else f"fsspec says {error}"
         raise LookalikeError(
-            f"Photos in {scheme}:// need a package that is not installed: {install}."
+            f"Photos in {scheme}:// need a package that is not installed: {mend}."
         ) from error
-    except (TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise LookalikeError(
             f"Photos can't be read from {scheme}://: name a folder, or s3://BUCKET/PREFIX."
         ) from error
+
+
+def forget_stores() -> None:
+    """Let go of all connections; the next question reads the environment anew."""
+    _store.cache_clear()
 
 
 def _error(path: RemotePath, error: Exception) -> RemoteError:
     """Say in a few words why a store refused; nothing of what it was asked with is repeated."""
     names = {one.__name__ for one in type(error).__mro__}
     if isinstance(error, FileNotFoundError):
-        number, reason = errno.ENOENT, "there is no such object or bucket"
+        number, reason = errno.ENOENT, "no such bucket, folder or object"
     elif isinstance(error, NotADirectoryError):
-        number, reason = errno.ENOTDIR, "no objects are below it"
+        number, reason = errno.ENOTDIR, "an object, no folder"
     elif isinstance(error, PermissionError):
         number, reason = errno.EACCES, "access is denied"
     elif names & _NO_CREDENTIALS:
