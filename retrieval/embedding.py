@@ -195,9 +195,9 @@ def _load_all(
         try:
             data, mtime_ns = read_file(source.path)
             content = Content(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
-            if is_known is not None and is_known(source, content.content_hash):
-                return Known(source, content)
             with decoding:
+                if is_known is not None and is_known(source, content.content_hash):
+                    return Known(source, content)
                 image = decode(data, min_side=preprocessing.resize)
                 pixels = preprocessing.apply(image.image)
         except ImageError as error:

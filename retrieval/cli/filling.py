@@ -62,9 +62,9 @@ def build_index(
 ) -> None:
     """Make a gallery of the photos in FOLDER, or bring it up to date.
 
-    All subfolders are searched. Run again, it embeds only what is new or changed and tells what is
-    gone; stopped at any moment, it goes on from there. A photo that can't be read is noted and
-    never ends the run.
+    FOLDER may also be s3://BUCKET/PREFIX. All subfolders are searched. Run again, it embeds only
+    what is new or changed and tells what is gone; stopped at any moment, it goes on from there. A
+    photo that can't be read is noted and never ends the run.
     """
     from retrieval.gallery import DEFAULT_ENCODER, Gallery
     from retrieval.sources import find_photos, label_source, require_folder
@@ -124,8 +124,8 @@ def add(
 ) -> None:
     """Add photos, or folders of photos, to a gallery.
 
-    PATHS are files and folders. Without --label, a photo in a folder gets its parent folder's name,
-    and a photo named itself gets no label.
+    PATHS are files and folders, on disk or in s3://BUCKET. Without --label, a photo in a folder
+    gets its parent folder's name, and a photo named itself gets no label.
     """
     from retrieval.gallery import Gallery
 

@@ -58,7 +58,6 @@ def test_a_gallery_is_built_asked_and_judged(
     assert pair["distance"] > 0
     (grouped,) = ask_json("cluster", train, "-g", path, "--out", tmp_path / "clusters.csv")
     assert grouped["photos"] == 15
-    assert "1.png" in run("cluster", "--all", "-g", path, "--out", tmp_path / "all.csv").stdout
 
 
 def test_the_first_mistake_ends_a_command_before_a_gallery_is_made(
