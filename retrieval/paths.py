@@ -25,7 +25,7 @@ def any_path(name: str | os.PathLike[str]) -> AnyPath:
     """Return what a name means: `scheme://…` an object or a folder of them, all else a file's path.
 
     Raises:
-        LookalikeError: A URL of this very disk, or one that holds a password.
+        LookalikeError: A URL of this very disk, of nothing in a store, or one that holds a secret.
     """
     if isinstance(name, (Path, RemotePath)):
         return name
@@ -35,10 +35,12 @@ def any_path(name: str | os.PathLike[str]) -> AnyPath:
     scheme, key = url[1].lower(), url[2].strip("/")
     if scheme in _LOCAL:
         raise LookalikeError(f"{name} names a file on disk: write its path, without {scheme}://.")
-    if re.match(r"[^/]*:[^/]*@", key):
+    if not key:
+        raise LookalikeError(f"{name} names nothing in a store: write {scheme}://BUCKET/PREFIX.")
+    if re.match(r"[^/]*:[^/]*@", key) or (scheme in ("http", "https") and "?" in key):
         raise LookalikeError(
-            f"A {scheme}:// URL holds a password: leave it out, and put it where the store's own "
-            "tools look for it."
+            f"A {scheme}:// URL holds a password or a key, which would be kept with the gallery: "
+            "leave it out, and put it where the store's own tools look for it."
         )
     return RemotePath(scheme, key)
 

@@ -22,6 +22,7 @@ from retrieval.remote import REQUESTS, RemoteError, RemotePath, forget_stores
 from retrieval.service.settings import Limits
 from retrieval.service.thumbnails import Side, Thumbnails
 from retrieval.sources import Source, find_photos
+from retrieval.training.photos import inspect, read_photos
 
 HOSTILE = (
     "a b+c.png",
@@ -350,6 +351,11 @@ def test_a_gallery_of_objects_gets_another_encoder(
     assert gallery.identify(f"{filled.url}/train/red/2.png", threshold=1e-3).label == "red"
 
 
+def test_an_encoder_learns_from_objects(filled: Bucket) -> None:
+    photos, failed, _ = inspect(read_photos(any_path(f"{filled.url}/train")))
+    assert (len(photos), photos.labels, failed) == (6, ("green", "red"), [])
+
+
 def test_thumbnails_are_made_of_objects(filled: Bucket, png: Png, gallery: Gallery) -> None:
     gallery.build(f"{filled.url}/train")
     (item,) = gallery.items(path=f"{filled.url}/train/red/1.png")
@@ -396,7 +402,7 @@ def test_any_store_that_fsspec_knows_will_do(png: Png, gallery: Gallery) -> None
         ("nosuch://photos/1", "Photos can't be read from nosuch://"),
         ("zip://photos", "Photos can't be read from zip://"),
         ("gs://photos", "need a package that is not installed"),
-        ("s3://", "can't be used"),
+        ("s3://", "names nothing in a store: write s3://BUCKET/PREFIX"),
     ],
 )
 def test_what_no_photo_can_be_read_from_is_refused(gallery: Gallery, url: str, said: str) -> None:
@@ -404,9 +410,12 @@ def test_what_no_photo_can_be_read_from_is_refused(gallery: Gallery, url: str, s
         gallery.build(url)
 
 
-def test_a_url_with_a_password_is_refused_and_not_repeated() -> None:
-    with pytest.raises(LookalikeError, match="holds a password") as raised:
-        any_path("ftp://me:s3cret@host/photos")
+@pytest.mark.parametrize(
+    "url", ["ftp://me:s3cret@host/photos", "https://host/1.png?X-Amz-Signature=s3cret"]
+)
+def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(LookalikeError, match="holds a password or a key") as raised:
+        any_path(url)
     assert "s3cret" not in str(raised.value)
 
 

@@ -76,6 +76,7 @@ def test_the_first_mistake_ends_a_command_before_a_gallery_is_made(
     assert "There is no label file" in refusal(
         "build-index", f"{filled.url}/train", "--labels", f"{filled.url}/none.csv", "-g", path
     )
+    assert "names nothing" in refusal("build-index", "s3://", "-g", path)
     assert "write its path" in refusal("build-index", "file:///photos", "-g", path)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
