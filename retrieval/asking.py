@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from retrieval.identification import (
     Identification,
     identify,
 )
+from retrieval.paths import AnyPath
 from retrieval.rules import NEAREST, RULES, Rule
 from retrieval.searching import Found, Searcher
 from retrieval.sources import Source
@@ -137,7 +137,7 @@ def _answer_by_rule(found: Found, row: int, asked: Question, query: str | None) 
 
 
 def answer_many(
-    searcher: Searcher, encoder: Encoder, images: Iterable[Path], asked: Question
+    searcher: Searcher, encoder: Encoder, images: Iterable[AnyPath], asked: Question
 ) -> Iterator[Identification | FailedPhoto]:
     """Answer many queries at the speed of the pipeline, in their order."""
     outcomes = embed((Source(image) for image in images), encoder)

@@ -1,4 +1,4 @@
-"""Bringing a gallery in line with photos on disk: what is new, changed, moved, gone or unreadable.
+"""Bringing a gallery in line with its photos: what is new, changed, moved, gone or unreadable.
 
 A photo is looked at again only when its size or modification time differs from what is stored. What
 a person did by hand stays: an item's label is replaced only when its label source says something
@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ from db import Item, NewItem, Store, Writer
 from retrieval.belonging import require_encoder
 from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, Unreadable, embed
 from retrieval.encoders import Encoder
+from retrieval.paths import AnyPath, any_path, missing
+from retrieval.remote import RemoteError, RemotePath
 from retrieval.sources import Label, Source
 
 # A transaction ends after so many photos or seconds: few enough that a stop costs little work,
@@ -137,13 +138,13 @@ class Builder:
         self._commit(outcomes)
         return self.report
 
-    def settle_gone(self, folder: Path, sources: Iterable[Source], *, prune: bool) -> None:
+    def settle_gone(self, folder: AnyPath, sources: Iterable[Source], *, prune: bool) -> None:
         """Report, and with `prune` remove, the items of `folder` that `sources` doesn't name."""
         present = {_shown(source.path) for source in sources}
         top = folder.resolve()
 
         def is_gone(path: str) -> bool:
-            return path not in present and Path(path).is_relative_to(top)
+            return path not in present and any_path(path).is_relative_to(top)
 
         with self._store.read() as tx:
             gone = {item.path: item.id for item in tx.items() if is_gone(item.path)}
@@ -185,13 +186,14 @@ class Builder:
     def _commit(self, outcomes: list[Outcome]) -> None:
         if not outcomes:
             return
+        gone = self._gone_objects(outcomes)
         with self._store.write() as tx:
             require_encoder(tx, self._encoder.spec.fingerprint)
             embedded = [one for one in outcomes if isinstance(one, Embedded)]
             known = [one for one in outcomes if isinstance(one, Known)]
             known += self._store_embedded(tx, embedded)
             for settled in known:
-                self._store_known(tx, str(settled.source.path), settled)
+                self._store_known(tx, str(settled.source.path), settled, gone)
             for outcome in outcomes:
                 if isinstance(outcome, Unreadable):
                     self._fail(tx, outcome.source, outcome.reason)
@@ -224,14 +226,31 @@ class Builder:
             self.report.added += len(new)
         return known
 
-    def _store_known(self, tx: Writer, path: str, outcome: Known) -> None:
+    def _gone_objects(self, outcomes: Iterable[Outcome]) -> set[str]:
+        """Return which items with bytes found elsewhere have lost their object in a store.
+
+        Asked before the write lock is taken: others need not wait for a store's answers.
+        """
+        elsewhere: set[str] = set()
+        with self._store.read() as tx:
+            for one in outcomes:
+                if isinstance(one, Known) and str(one.source.path) not in self._stale:
+                    same = tx.items(content_hash=one.content.content_hash)
+                    elsewhere |= {item.path for item in same}
+        remote = [path for path in elsewhere if isinstance(any_path(path), RemotePath)]
+        try:
+            return missing(remote)
+        except RemoteError:  # what nobody can tell to be gone counts as there
+            return set()
+
+    def _store_known(self, tx: Writer, path: str, outcome: Known, gone: set[str]) -> None:
         """Settle a photo whose bytes are stored: touched, moved, or a duplicate."""
         content = outcome.content
         same = list(tx.items(content_hash=content.content_hash))
         item = next((item for item in same if item.path == path), None)
         moved = False
         if item is None:
-            item = next((item for item in same if not Path(item.path).exists()), None)
+            item = next((item for item in same if _has_lost(item, gone)), None)
             moved = item is not None
         if not same:
             self._fail(tx, outcome.source, "its stored copy was removed meanwhile: run again")
@@ -252,12 +271,12 @@ class Builder:
         self.report.relabelled += "label" in columns
 
 
-def _shown(path: Path) -> str:
+def _shown(path: AnyPath) -> str:
     """Return a path as text that can be stored, whatever its bytes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _storable_name(path: Path) -> bool:
+def _storable_name(path: AnyPath) -> bool:
     """Whether a path is text; a name in some other encoding can't be stored or shown."""
     try:
         str(path).encode()
@@ -266,12 +285,17 @@ def _storable_name(path: Path) -> bool:
     return True
 
 
-def _is_as_stored(path: Path, item: Item) -> bool:
+def _is_as_stored(path: AnyPath, item: Item) -> bool:
     try:
         status = path.stat()
     except OSError:  # a reason to look at it, which says what is wrong
         return False
     return (status.st_size, status.st_mtime_ns) == (item.file_size, item.mtime_ns)
+
+
+def _has_lost(item: Item, gone: set[str]) -> bool:
+    path = any_path(item.path)
+    return item.path in gone if isinstance(path, RemotePath) else not path.exists()
 
 
 def _label_changes(item: Item, source: Source) -> dict[str, Any]:

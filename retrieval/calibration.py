@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from retrieval.evaluation.intervals import labelled_rate
 from retrieval.evaluation.leaving_out import LeftOut, leave_labels_out
 from retrieval.evaluation.objectives import Objective, PickedThreshold, pick_threshold
 from retrieval.evaluation.tuning import NotEnoughSearches, TunedThreshold, tune_fpir
+from retrieval.paths import AnyPath
 from retrieval.rules import Rule, default_rule
 from retrieval.searching import Searcher
 
@@ -128,7 +128,7 @@ def tune_threshold(
     open_encoder: Callable[[], Encoder],
     *,
     objective: str,
-    strangers: Path | None,
+    strangers: AnyPath | None,
     confidence: float | None,
     rule: Rule | None,
 ) -> Threshold:
@@ -182,7 +182,7 @@ def tune_threshold(
 
 
 def _require_confidence(
-    confidence: float | None, target: float | None, strangers: Path | None
+    confidence: float | None, target: float | None, strangers: AnyPath | None
 ) -> None:
     if confidence is None:
         return
@@ -208,7 +208,7 @@ def _pick(objective: Objective, known: Searches, strangers: NDArray[np.float32])
 
 
 def _score_strangers(
-    searcher: Searcher, encoder: Encoder, strangers: Path, known: set[str], rule: Rule
+    searcher: Searcher, encoder: Encoder, strangers: AnyPath, known: set[str], rule: Rule
 ) -> Strangers:
     queries = read_queries(strangers)
     unknown = [

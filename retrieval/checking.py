@@ -14,6 +14,8 @@ from retrieval.encoder_folders import coming_encoder, leftovers
 from retrieval.encoders import Artifact
 from retrieval.errors import GalleryError
 from retrieval.folder import INDEX
+from retrieval.paths import missing
+from retrieval.remote import RemoteError
 from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
 
@@ -69,11 +71,14 @@ def check(store: Store, artifact: Artifact, folder: Path) -> CheckReport:
             _note_other_encoders(tx, folder, len(items), notes)
     except StoreError as error:
         return CheckReport((*problems, str(error)), tuple(notes), 0, 0, 0)
-    if gone := sum(not Path(path).exists() for path in items.values()):
-        notes.append(
-            f"{gone} of {len(items)} items' photos are not at their path any more; answers don't "
-            "need them."
-        )
+    try:
+        if gone := len(missing(items.values())):
+            notes.append(
+                f"{gone} of {len(items)} items' photos are not at their path any more; answers "
+                "don't need them."
+            )
+    except RemoteError as error:
+        notes.append(f"{error.filename}: {error.strerror}; answers don't need the photos.")
     return CheckReport(tuple(problems), tuple(notes), len(items), vectors, generations)
 
 

@@ -21,6 +21,7 @@ from retrieval.evaluation.clusters import cluster, spread
 from retrieval.evaluation.distances import GalleryVectors, gallery_vectors
 from retrieval.evaluation.drawing import draw_whole
 from retrieval.lists import named, require_free, write_rows
+from retrieval.paths import AnyPath, any_path
 from retrieval.sources import Source, find_photos
 
 COLUMNS = ("path", "label")
@@ -104,10 +105,12 @@ def cluster_folder(
     from retrieval.encoders.factory import borrowed_encoder
 
     _require_sense(Path(out), below, min_size, overwrite=overwrite)
-    _photos(Path(photos), Path(out))  # what would be refused is refused before an encoder is made
+    _photos(
+        any_path(photos), Path(out)
+    )  # what would be refused is refused before an encoder is made
     with borrowed_encoder(encoder, device=device) as opened:
         return cluster_photos(
-            Path(photos),
+            any_path(photos),
             Path(out),
             lambda: opened,
             store=None,
@@ -119,7 +122,7 @@ def cluster_folder(
 
 
 def cluster_photos(
-    photos: Path,
+    photos: AnyPath,
     out: Path,
     open_encoder: Callable[[], Encoder],
     *,
@@ -205,7 +208,7 @@ def _require_sense(out: Path, below: float | None, min_size: int, *, overwrite: 
     require_free(out, overwrite=overwrite)
 
 
-def _photos(folder: Path, out: Path) -> list[Source]:
+def _photos(folder: AnyPath, out: Path) -> list[Source]:
     """List a folder's photos, all of which can be named in a CSV."""
     sources = [Source(path) for path in find_photos(folder)]
     if not sources:

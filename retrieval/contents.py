@@ -16,6 +16,7 @@ from retrieval.deduplicating import DedupeReport, find_duplicates, remove_duplic
 from retrieval.errors import GalleryError
 from retrieval.evaluation.duplicates import DUPLICATES_BELOW
 from retrieval.pairing import DrawnPairs, make_pairs_of_items
+from retrieval.paths import any_path
 from retrieval.sources import absolute
 
 
@@ -64,7 +65,7 @@ class Contents:
             if path is None:
                 found = list(tx.items(ids=ids, label=label, content_hash=content_hash, where=asked))
             else:
-                paths = [str(absolute(Path(path)))]
+                paths = [str(absolute(any_path(path)))]
                 there = tx.items(paths=paths, label=label, content_hash=content_hash, where=asked)
                 found = [item for item in there if ids is None or item.id in ids]
             if not found:

@@ -2,7 +2,8 @@
 
 Photos are read and decoded in threads (Pillow lets the interpreter lock go), gathered into batches,
 and handed to the encoder's own queue; results come back in the order of the photos. Every queue is
-bounded, so memory stays the same however many photos there are.
+bounded, so memory stays the same however many photos there are. Objects of a store are read in more
+threads, which mostly wait, but no more are decoded at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from threading import BoundedSemaphore
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from retrieval.encoders import Encoder, Preprocessing
 from retrieval.errors import ImageError
 from retrieval.images import decode
+from retrieval.paths import AnyPath
+from retrieval.remote import REQUESTS, RemotePath
 from retrieval.sources import Source
 
 # A larger file is no photo; reading it could exhaust the memory.
@@ -34,7 +37,7 @@ _BATCHES = 3
 
 @dataclass(frozen=True)
 class Content:
-    """What was read of a file.
+    """What was read of a file or an object.
 
     Attributes:
         content_hash: SHA-256 of its bytes, in hex.
@@ -148,23 +151,34 @@ def embed_image(data: bytes, encoder: Encoder) -> NDArray[np.float32]:
     return vector
 
 
-def read_file(path: Path) -> tuple[bytes, os.stat_result]:
-    """Read a photo's file.
+def read_file(path: AnyPath) -> tuple[bytes, int]:
+    """Read a photo's file or object.
+
+    Returns:
+        Its bytes, and its modification time in nanoseconds since 1970.
 
     Raises:
         ImageError: It can't be read, or is too large to be a photo.
     """
     try:
+        if isinstance(path, RemotePath):
+            status = path.stat()
+            _require_photo_size(status.st_size)
+            return path.read_bytes(), status.st_mtime_ns
         # Asked before it is opened: opening a pipe could wait for ever.
         if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError("is no file")
         with path.open("rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            if status.st_size > MAX_FILE_SIZE:
-                raise ImageError(f"{status.st_size:,} bytes, more than a photo has")
-            return file.readall(), status
+            opened = os.fstat(file.fileno())
+            _require_photo_size(opened.st_size)
+            return file.readall(), opened.st_mtime_ns
     except OSError as error:
         raise ImageError(f"can't be read: {error.strerror}") from error
+
+
+def _require_photo_size(size: int) -> None:
+    if size > MAX_FILE_SIZE:
+        raise ImageError(f"{size:,} bytes, more than a photo has")
 
 
 def _load_all(
@@ -174,28 +188,37 @@ def _load_all(
     ahead: int,
 ) -> Generator[_Loaded, None, None]:
     """Load photos in threads, in order, at most `ahead` before they are asked for."""
+    cores = os.cpu_count() or 1
+    decoding = BoundedSemaphore(cores)
 
     def load(source: Source) -> _Loaded:
         try:
-            data, status = read_file(source.path)
-            content = Content(hashlib.sha256(data).hexdigest(), len(data), status.st_mtime_ns)
-            if is_known is not None and is_known(source, content.content_hash):
-                return Known(source, content)
-            image = decode(data, min_side=preprocessing.resize)
+            data, mtime_ns = read_file(source.path)
+            content = Content(hashlib.sha256(data).hexdigest(), len(data), mtime_ns)
+            with decoding:
+                if is_known is not None and is_known(source, content.content_hash):
+                    return Known(source, content)
+                image = decode(data, min_side=preprocessing.resize)
+                pixels = preprocessing.apply(image.image)
         except ImageError as error:
             return Unreadable(source, str(error))
-        pixels = preprocessing.apply(image.image)
         return _Decoded(source, content, image.width, image.height, pixels)
 
-    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+    disk = ThreadPoolExecutor(cores, thread_name_prefix="decode")
+    store = ThreadPoolExecutor(REQUESTS, thread_name_prefix="fetch")
+
+    def begin(source: Source) -> Future[_Loaded]:
+        return (store if isinstance(source.path, RemotePath) else disk).submit(load, source)
+
     try:
         waiting = iter(sources)
-        loading = deque(pool.submit(load, source) for source in islice(waiting, 2 * ahead))
+        loading = deque(begin(source) for source in islice(waiting, 2 * ahead))
         while loading:
             yield loading.popleft().result()
-            loading.extend(pool.submit(load, source) for source in islice(waiting, 1))
+            loading.extend(begin(source) for source in islice(waiting, 1))
     finally:
-        pool.shutdown(cancel_futures=True)
+        disk.shutdown(cancel_futures=True)
+        store.shutdown(cancel_futures=True)
 
 
 def _groups(loaded: Iterator[_Loaded], batch_size: int) -> Iterator[list[_Loaded]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from retrieval.evaluation.metrics import Rate
 from retrieval.evaluation.openset import OpenSetPoint
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
 from retrieval.new_vectors import embed_items
+from retrieval.paths import AnyPath
 from retrieval.reembedding import CURRENT
 
 # A fifth of the labels is hidden, ten times, and DIR is told where so many strangers pass.
@@ -129,7 +129,7 @@ def compare_encoders(
     open_current: Callable[[], Encoder],
     encoders: Sequence[str],
     *,
-    queries: Path | None,
+    queries: AnyPath | None,
     limit: int | None,
     seed: int,
     device: str,

@@ -8,6 +8,7 @@ from pathlib import Path
 from db import Store
 from retrieval.building import Builder, BuildReport, Progress
 from retrieval.encoders import Encoder
+from retrieval.paths import AnyPath, any_path
 from retrieval.sources import (
     Label,
     Source,
@@ -21,7 +22,7 @@ from retrieval.sources import (
 def sync_folder(
     store: Store,
     encoder: Encoder,
-    folder: Path,
+    folder: AnyPath,
     *,
     outside: Path,
     labels: str | None,
@@ -44,10 +45,11 @@ def sync_folder(
     with store.read() as tx:
         settings = tx.settings()
     labels = labels or settings.get("labels", "folder")
-    label_of = label_source(labels, folder)
-    sources = [Source(path, label_of(path)) for path in _photos(folder, outside)]
+    photos = dict.fromkeys(_photos(folder, outside))
+    label_of = label_source(labels, folder, photos)
+    sources = [Source(path, label_of(path)) for path in photos]
     if labels not in ("folder", "none"):
-        labels = str(absolute(Path(labels)))
+        labels = str(absolute(any_path(labels)))
     if labels != settings.get("labels"):
         with store.write() as writer:
             writer.set_settings(writer.settings() | {"labels": labels})
@@ -57,10 +59,10 @@ def sync_folder(
     return builder.report
 
 
-def sources_of(paths: Iterable[Path], *, outside: Path, label: str | None) -> list[Source]:
+def sources_of(paths: Iterable[AnyPath], *, outside: Path, label: str | None) -> list[Source]:
     """Return the photos meant by files and folders; see `Gallery.add` and `sync_folder`."""
     said = None if label is None else Label(label)
-    sources: dict[Path, Source] = {}
+    sources: dict[AnyPath, Source] = {}
     for path in paths:
         if path.is_dir():
             for found in _photos(path, outside):
@@ -83,6 +85,6 @@ def add_sources(
     return builder.run(sources)
 
 
-def _photos(folder: Path, outside: Path) -> Iterator[Path]:
+def _photos(folder: AnyPath, outside: Path) -> Iterator[AnyPath]:
     own = outside.resolve()
     return (path for path in find_photos(folder) if not path.is_relative_to(own))

@@ -21,6 +21,7 @@ from retrieval.errors import GalleryError
 from retrieval.first_threshold import travelling_threshold
 from retrieval.generations import IndexInfo, describe_index
 from retrieval.kept_photos import follow_kept
+from retrieval.paths import AnyPath
 from retrieval.verifying.model import TrainedVerifier
 from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
@@ -78,7 +79,7 @@ def create_folder(
     weights: Path | None,
     precision: str,
     device: str,
-    photos: Sequence[Path] = (),
+    photos: Sequence[AnyPath] = (),
 ) -> None:
     """Make the folder of an empty gallery, in one step: a crash leaves no half gallery.
 

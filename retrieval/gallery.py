@@ -29,6 +29,7 @@ from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
 from retrieval.generations import STALE_SHARE
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
+from retrieval.paths import any_path
 from retrieval.searching import Found
 from retrieval.sources import Source
 from retrieval.verifying.reranking import NAME as VERIFIER
@@ -93,7 +94,7 @@ class Gallery(AsksTogether):
             weights=Path(weights) if weights else None,
             precision=precision,
             device=device,
-            photos=[Path(photo) for photo in photos],
+            photos=[any_path(photo) for photo in photos],
         )
         return cls.open(path, device=device)
 
@@ -147,7 +148,7 @@ class Gallery(AsksTogether):
         report = sync_folder(
             self._store,
             self.encoder,
-            Path(folder),
+            any_path(folder),
             outside=self.path,
             labels=labels,
             prune=prune,
@@ -174,7 +175,7 @@ class Gallery(AsksTogether):
             progress: Told how many photos of how many are done.
         """
         return self.add_sources(
-            sources_of(map(Path, paths), outside=self.path, label=label),
+            sources_of(map(any_path, paths), outside=self.path, label=label),
             allow_duplicates=allow_duplicates,
             progress=progress,
         )
@@ -293,7 +294,7 @@ class Gallery(AsksTogether):
         """
         asked = self._question(k, threshold, rule, where)
         opened = self._latest()
-        yield from answer_many(opened.searcher, opened.encoder, map(Path, images), asked)
+        yield from answer_many(opened.searcher, opened.encoder, map(any_path, images), asked)
 
     def _question(
         self, k: int, threshold: float | None, rule: str | None, where: Where
@@ -342,7 +343,7 @@ class Gallery(AsksTogether):
             opened.searcher,
             lambda: opened.encoder,
             objective=objective,
-            strangers=Path(strangers) if strangers is not None else None,
+            strangers=any_path(strangers) if strangers is not None else None,
             confidence=confidence,
             rule=named_rule(rule),
         )
@@ -385,7 +386,7 @@ class Gallery(AsksTogether):
             self._store,
             self.path,
             lambda: self.encoder,
-            None if queries is None else Path(queries),
+            None if queries is None else any_path(queries),
             split=split,
             rule=named_rule(rule),
             thresholds=thresholds,
@@ -412,7 +413,9 @@ class Gallery(AsksTogether):
         Raises:
             LookalikeError: The pairs can't be read.
         """
-        return evaluate_pairs(Path(pairs), self.encoder, thresholds=thresholds, progress=progress)
+        return evaluate_pairs(
+            any_path(pairs), self.encoder, thresholds=thresholds, progress=progress
+        )
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""
@@ -425,7 +428,7 @@ class Gallery(AsksTogether):
 
 def _embed(image: str | os.PathLike[str] | bytes, encoder: Encoder) -> NDArray[np.float32]:
     try:
-        data = image if isinstance(image, bytes) else read_file(Path(image))[0]
+        data = image if isinstance(image, bytes) else read_file(any_path(image))[0]
         return embed_image(data, encoder)
     except ImageError as error:
         what = "The image" if isinstance(image, bytes) else os.fspath(image)

@@ -14,6 +14,7 @@ from retrieval.evaluation.distances import gallery_vectors
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
 from retrieval.pages.page import require_place, write_page
+from retrieval.paths import AnyPath
 from retrieval.rules import Rule
 
 
@@ -39,7 +40,7 @@ def judge(
     store: Store,
     folder: Path,
     open_encoder: Callable[[], Encoder],
-    queries: Path | None,
+    queries: AnyPath | None,
     *,
     split: str | None,
     rule: Rule | None,

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from retrieval.errors import LookalikeError
+from retrieval.paths import any_path
+from retrieval.remote import RemotePath
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:
@@ -36,7 +38,9 @@ def named(photo: str, folder: Path) -> str:
     Raises:
         LookalikeError: Its name is no text.
     """
-    path = Path(photo)
+    path = any_path(photo)
+    if isinstance(path, RemotePath):
+        return photo
     name = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
     try:
         name.encode()

@@ -6,7 +6,6 @@ and go meanwhile: what is missing is asked of the store, again and again.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
 from retrieval.encoder_folders import COMING
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError
+from retrieval.paths import any_path, missing
 from retrieval.sources import Source
 
 # A transaction ends after so many photos or seconds.
@@ -40,6 +40,7 @@ def require_photos(
 
     Raises:
         GalleryError: Photos are not there.
+        RemoteError: A store doesn't tell.
     """
     with store.read() as tx:
         coming = tx.find_encoder(state["fingerprint"])
@@ -48,8 +49,8 @@ def require_photos(
         else:
             items = list(tx.items())
         total = tx.count_items()
-    # os.path, as it takes a name no file can have for a file that is not there.
-    gone = [item for item in items if not os.path.exists(item.path)]  # noqa: PTH110
+    lost = missing(item.path for item in items)
+    gone = [item for item in items if item.path in lost]
     if gone and not drop_missing:
         raise _refusal(FailedPhoto(gone[0].path, "is not there"), len(gone), total, folder)
     if gone and len(gone) == total:
@@ -62,7 +63,7 @@ def embed_items(
     """Embed items anew from their photos, in their order; one that has changed has failed."""
     hashes = {item.path: item.content_hash for item in items}
     outcomes = embed(
-        [Source(Path(item.path)) for item in items],
+        [Source(any_path(item.path)) for item in items],
         encoder,
         # Bytes that are not the item's are not worth decoding.
         is_known=lambda source, content_hash: hashes[str(source.path)] != content_hash,

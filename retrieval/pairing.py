@@ -15,6 +15,8 @@ from retrieval.errors import LabelsError
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.pair_lists import PairList, draw_pairs
 from retrieval.lists import named, require_free, write_rows
+from retrieval.paths import AnyPath, any_path, missing, within
+from retrieval.remote import RemotePath
 from retrieval.sources import absolute, csv_rows
 
 COLUMNS = ("path_a", "path_b", "label")
@@ -32,7 +34,7 @@ class ListedPairs:
         same: bool, shape `(n,)`, whether both are said to show the same.
     """
 
-    photos: tuple[Path, ...]
+    photos: tuple[AnyPath, ...]
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     same: NDArray[np.bool_]
@@ -94,7 +96,7 @@ class DistinctItems:
         return vectors
 
 
-def read_pairs(file: Path) -> ListedPairs:
+def read_pairs(file: AnyPath) -> ListedPairs:
     """Read a CSV with the columns `path_a`, `path_b` and `label`; others are ignored.
 
     Args:
@@ -106,15 +108,18 @@ def read_pairs(file: Path) -> ListedPairs:
         LabelsError: A column is missing, a row doesn't fit, a photo isn't there, two rows
             contradict each other, or there is no row; the text names row and column.
     """
-    places: dict[Path, int] = {}
+    places: dict[AnyPath, int] = {}
     rows: list[tuple[int, int, bool]] = []
     said: dict[tuple[int, int], tuple[int, bool]] = {}
+    named_at: dict[str, tuple[int, str]] = {}
     for row, values in csv_rows(file, required=COLUMNS):
         pair = []
         for column in COLUMNS[:2]:
-            path = file.parent / values[column]
+            path = within(file.parent, values[column])
+            if values[column] and isinstance(path, RemotePath):
+                named_at.setdefault(str(path), (row, column))
             # os.path, as it takes a name no file can have for a file that is not there.
-            if not values[column] or not os.path.isfile(path):  # noqa: PTH113
+            elif not values[column] or not os.path.isfile(path):  # noqa: PTH113
                 what = f"there is no file {path}" if values[column] else "is empty"
                 raise LabelsError(f"{file}, row {row}, column {column}: {what}.")
             pair.append(places.setdefault(absolute(path), len(places)))
@@ -131,6 +136,11 @@ def read_pairs(file: Path) -> ListedPairs:
                 f"{file}, row {row}, column label: contradicts row {before} on the same two photos."
             )
         rows.append((first, second, same))
+    # Asked at the end, as many objects can be asked for together.
+    if gone := missing(named_at):
+        first_gone = min(gone, key=named_at.__getitem__)
+        row, column = named_at[first_gone]
+        raise LabelsError(f"{file}, row {row}, column {column}: there is no object {first_gone}.")
     if not rows:
         raise LabelsError(f"{file} holds no pairs: give it rows {','.join(COLUMNS)}.")
     table = np.array(rows, dtype=np.int64)
@@ -163,7 +173,7 @@ def make_pairs(
     require_free(Path(out), overwrite=overwrite)
     labelled = [
         (str(source.path), source.label.label)
-        for source in read_queries(Path(photos)).sources
+        for source in read_queries(any_path(photos)).sources
         if source.label is not None and source.label.label is not None
     ]
     identities = _coded([label for _, label in labelled])

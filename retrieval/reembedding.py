@@ -44,6 +44,7 @@ from retrieval.encoders.artifact import OPENVINO_MODELS, EncoderSpec
 from retrieval.errors import GalleryError
 from retrieval.first_threshold import first_threshold, travelling_threshold
 from retrieval.new_vectors import NewVectors, nothing_left, require_photos
+from retrieval.paths import any_path
 
 CURRENT = "current"
 """What names the encoder a gallery belongs to."""
@@ -94,7 +95,7 @@ def reembed(
     from retrieval.encoders.quantising import quantise
 
     with store.read() as tx:
-        before, photos = tx.encoder, [Path(item.path) for item in tx.items()]
+        before, photos = tx.encoder, [any_path(item.path) for item in tx.items()]
         precision = precision or str(tx.settings()["precision"])
     if encoder == CURRENT:
         return _stay(store, folder, precision)

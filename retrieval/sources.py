@@ -1,15 +1,17 @@
-"""Photos on disk: which files a folder holds, and what labels they are given."""
+"""Photos on disk or in an object store: which a folder holds, and what labels they are given."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval.errors import LabelsError, LookalikeError
 from retrieval.images import IMAGE_SUFFIXES
+from retrieval.paths import AnyPath, any_path, missing, open_text, within
+from retrieval.remote import RemotePath
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,47 @@ class Label:
 
 @dataclass(frozen=True)
 class Source:
-    """A file to embed.
+    """A file or an object to embed.
 
     Attributes:
         path: Absolute, symbolic links in its folders resolved.
         label: What the label source says of it; `None` if none was asked.
     """
 
-    path: Path
+    path: AnyPath
     label: Label | None = None
 
 
-LabelSource = Callable[[Path], Label]
+LabelSource = Callable[[AnyPath], Label]
 
 
-def find_photos(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder` whose names say image, sorted within each folder.
-
-    Hidden files and folders are left out, and links to folders are not followed.
+def require_folder(folder: AnyPath) -> None:
+    """Make sure that `find_photos` can look into a folder, without listing all of a store's.
 
     Raises:
         LookalikeError: `folder` is no folder, or can't be read.
     """
+    if isinstance(folder, Path):
+        next(find_photos(folder), None)
+    else:
+        folder.require_folder()
+
+
+def find_photos(folder: AnyPath) -> Iterator[AnyPath]:
+    """Yield the files below `folder` whose names say image, sorted within each folder.
+
+    Hidden files and folders are left out, and links to folders are not followed. A store is asked
+    once for all its objects, which are sorted by name.
+
+    Raises:
+        LookalikeError: `folder` is no folder, or can't be read.
+    """
+    if isinstance(folder, RemotePath):
+        for path in folder.objects():
+            below = path.key.removeprefix(folder.prefix).split("/")
+            if not any(name.startswith(".") for name in below) and _names_image(path.name):
+                yield path
+        return
     if not folder.is_dir():
         raise LookalikeError(f"{folder} is no folder: name the folder that holds the photos.")
 
@@ -60,36 +81,44 @@ def find_photos(folder: Path) -> Iterator[Path]:
     for root, folders, files in os.walk(folder.resolve(), onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if not name.startswith(".") and _names_image(name):
                 yield Path(root, name)
 
 
-def parent_name(path: Path) -> Label:
+def _names_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a name, no path
+
+
+def parent_name(path: AnyPath) -> Label:
     """Label a photo with its parent folder's name."""
-    return Label(path.parent.name)
+    return Label(path.parent.name or None)
 
 
-def labels_from_folders(folder: Path) -> LabelSource:
+def labels_from_folders(folder: AnyPath) -> LabelSource:
     """Label the photos of a collection with their parent folder's name.
 
     One that lies directly in `folder` gets no label: the collection's name is nobody's identity.
     """
     top = folder.resolve()
 
-    def label(path: Path) -> Label:
+    def label(path: AnyPath) -> Label:
         return Label() if path.parent == top else parent_name(path)
 
     return label
 
 
-def no_labels(_path: Path) -> Label:
+def no_labels(_path: AnyPath) -> Label:
     """Make every photo an identity of its own."""
     return Label()
 
 
 def read_labels(
-    file: Path, folder: Path | None = None, *, must_exist: bool = False
-) -> dict[Path, Label]:
+    file: AnyPath,
+    folder: AnyPath | None = None,
+    *,
+    must_exist: bool = False,
+    listed: Collection[AnyPath] = (),
+) -> dict[AnyPath, Label]:
     """Read a CSV with the columns `path` and `label`; further columns become metadata.
 
     Args:
@@ -97,6 +126,7 @@ def read_labels(
             or, where no such file is there, to `folder`. An empty label means none.
         folder: The other place to look for relative paths.
         must_exist: Refuse a row whose photo is not there.
+        listed: What `folder` holds: whether an object is there is told by this alone.
 
     Returns:
         The labels by absolute path, in the order of the file.
@@ -104,27 +134,38 @@ def read_labels(
     Raises:
         LabelsError: A column is missing, a row doesn't fit, or two rows name the same photo.
     """
-    labels: dict[Path, Label] = {}
+    labels: dict[AnyPath, Label] = {}
+    rows: dict[str, int] = {}
     for row, values in csv_rows(file, required=("path", "label")):
-        path = _locate(values.pop("path"), file, folder)
+        path = _locate(values.pop("path"), file, folder, listed)
         if path in labels:
             raise LabelsError(f"{file}, row {row}, column path: {path} is named a second time.")
-        if must_exist and not os.path.exists(path):  # noqa: PTH110 - takes any name
-            raise LabelsError(
-                f"{file}, row {row}, column path: there is no {path}; mend the path or the row."
-            )
+        if must_exist and isinstance(path, RemotePath):
+            rows[str(path)] = row
+        elif must_exist and not os.path.exists(path):  # noqa: PTH110 - takes any name
+            raise _not_there(file, row, path)
         labels[path] = Label(values.pop("label") or None, values)
+    # Asked at the end, as many objects can be asked for together.
+    if gone := missing(rows):
+        first = min(gone, key=rows.__getitem__)
+        raise _not_there(file, rows[first], first)
     return labels
 
 
-def csv_rows(file: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+def _not_there(file: AnyPath, row: int, path: object) -> LabelsError:
+    return LabelsError(
+        f"{file}, row {row}, column path: there is no {path}; mend the path or the row."
+    )
+
+
+def csv_rows(file: AnyPath, *, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the row number in the file and the values of each row of a CSV with a header.
 
     Raises:
         LabelsError: The file can't be read, or lacks a column, or a row has gaps or is too long.
     """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with open_text(file, encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, strict=True)
             header = [name.strip() for name in reader.fieldnames or []]
             for name in required:
@@ -151,40 +192,48 @@ def csv_rows(file: Path, *, required: tuple[str, ...]) -> Iterator[tuple[int, di
         raise LabelsError(f"{file} is no CSV ({error}): check its quotes.") from error
 
 
-def labels_from_csv(file: Path, folder: Path) -> LabelSource:
+def labels_from_csv(
+    file: AnyPath, folder: AnyPath, listed: Collection[AnyPath] = ()
+) -> LabelSource:
     """Label photos as a CSV says; a photo it doesn't name gets no label."""
-    labels = read_labels(file, folder)
+    labels = read_labels(file, folder, listed=listed)
 
-    def label(path: Path) -> Label:
+    def label(path: AnyPath) -> Label:
         return labels.get(path, Label())
 
     return label
 
 
-def label_source(name: str, folder: Path) -> LabelSource:
-    """Return the label source for `--labels folder|none|FILE.csv`."""
+def label_source(name: str, folder: AnyPath, listed: Collection[AnyPath] = ()) -> LabelSource:
+    """Return the label source for `--labels folder|none|FILE.csv`; see `read_labels`."""
     if name == "folder":
         return labels_from_folders(folder)
     if name == "none":
         return no_labels
-    if not Path(name).is_file():
+    file = any_path(name)
+    if not file.is_file():
         raise LabelsError(f"There is no label file {name}: say folder, none, or a CSV's path.")
-    return labels_from_csv(Path(name), folder)
+    return labels_from_csv(file, folder, listed)
 
 
-def _locate(path: str, file: Path, folder: Path | None) -> Path:
-    beside = absolute(file.parent / path)
-    # os.path, as it takes a name no file can have for a file that is not there.
-    if folder is not None and not os.path.exists(beside):  # noqa: PTH110
-        within = absolute(folder / path)
-        if os.path.exists(within):  # noqa: PTH110
-            return within
+def _locate(
+    name: str, file: AnyPath, folder: AnyPath | None, listed: Collection[AnyPath]
+) -> AnyPath:
+    def is_there(path: AnyPath) -> bool:
+        # os.path, as it takes a name no file can have for a file that is not there.
+        return path in listed if isinstance(path, RemotePath) else os.path.exists(path)  # noqa: PTH110
+
+    beside = absolute(within(file.parent, name))
+    if folder is not None and not is_there(beside):
+        below = absolute(within(folder, name))
+        if is_there(below):
+            return below
     return beside
 
 
-def absolute(path: Path) -> Path:
+def absolute(path: AnyPath) -> AnyPath:
     """Make a path absolute: links in its folders are resolved, a link to the file itself is kept.
 
     That is how `find_photos` names a file, so the same file gets the same name everywhere.
     """
-    return path.parent.resolve() / path.name
+    return path if isinstance(path, RemotePath) else path.parent.resolve() / path.name

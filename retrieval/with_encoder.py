@@ -27,6 +27,7 @@ from retrieval.errors import EncoderChanged, EncoderError, GalleryError
 from retrieval.folder import INDEX, is_encoder
 from retrieval.generations import INDEX_KINDS, STALE_SHARE, write_generation
 from retrieval.kept_photos import drop_unused_kept, folder_of_kept
+from retrieval.paths import any_path
 from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
 
@@ -214,7 +215,7 @@ class WithEncoder(Contents):
             self._store,
             lambda: self.encoder,
             encoders,
-            queries=None if queries is None else Path(queries),
+            queries=None if queries is None else any_path(queries),
             limit=limit,
             seed=seed,
             device=self._device,
@@ -278,7 +279,7 @@ class WithEncoder(Contents):
         if every:
             raise GalleryError("Say either photos or every: a folder's photos are all clustered.")
         return cluster_photos(
-            Path(photos),
+            any_path(photos),
             Path(out),
             lambda: self.encoder,
             store=self._store,

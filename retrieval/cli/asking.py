@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from retrieval.embedding import FailedPhoto
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification
+    from retrieval.paths import AnyPath
 
 
 @click.command()
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("images", type=options.PhotoPath(), nargs=-1, required=True)
 @options.gallery
 @click.option(
     "-k", type=click.IntRange(min=1), default=5, show_default=True, help="Nearest items to show."
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 def query(
-    images: tuple[Path, ...],
+    images: tuple[AnyPath, ...],
     gallery_path: Path,
     k: int,
     threshold: float | None,
@@ -70,7 +71,7 @@ def query(
 
 
 def _answers(
-    gallery: Gallery, images: Iterable[Path], asked: dict[str, Any]
+    gallery: Gallery, images: Iterable[AnyPath], asked: dict[str, Any]
 ) -> Iterator[Identification | FailedPhoto]:
     paths = list(_expand(images))
     if len(paths) == 1:
@@ -79,7 +80,7 @@ def _answers(
         yield from gallery.identify_many(paths, **asked)
 
 
-def _expand(images: Iterable[Path]) -> Iterator[Path]:
+def _expand(images: Iterable[AnyPath]) -> Iterator[AnyPath]:
     from retrieval.errors import LookalikeError
     from retrieval.sources import find_photos
 

@@ -12,6 +12,7 @@ from retrieval.cli.output import plural, to_json
 
 if TYPE_CHECKING:
     from retrieval.gallery import Gallery
+    from retrieval.paths import AnyPath
 
 
 @click.command()
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def remove(
     ids: tuple[int, ...],
     label: str | None,
-    path: Path | None,
+    path: AnyPath | None,
     where: tuple[str, ...],
     gallery_path: Path,
     yes: bool,
@@ -48,7 +49,7 @@ def remove(
 def relabel(
     ids: tuple[int, ...],
     label: str | None,
-    path: Path | None,
+    path: AnyPath | None,
     where: tuple[str, ...],
     to: str | None,
     no_label: bool,
@@ -71,7 +72,7 @@ def _find(
     gallery: Gallery,
     ids: tuple[int, ...],
     label: str | None,
-    path: Path | None,
+    path: AnyPath | None,
     where: tuple[str, ...],
 ) -> list[int]:
     from retrieval.errors import GalleryError

@@ -12,12 +12,13 @@ from retrieval.cli.output import plural, print_failed, print_table, progress_bar
 
 if TYPE_CHECKING:
     from retrieval.clustering import Clustering
+    from retrieval.paths import AnyPath
 
 _FROM = {"asked": "", "labels": ", as suits the gallery's own labels best", "default": ""}
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", type=options.PhotoPath(), required=False)
 @options.gallery_or_not
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The CSV path,label to write."
@@ -54,7 +55,7 @@ _FROM = {"asked": "", "labels": ", as suits the gallery's own labels best", "def
 @options.device
 @options.as_json
 def cluster(
-    folder: Path | None,
+    folder: AnyPath | None,
     gallery_path: Path | None,
     out: Path,
     every: bool,

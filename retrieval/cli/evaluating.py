@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from retrieval.evaluation.openset import OpenSet, Spread
     from retrieval.evaluation.protocol import Evaluation
     from retrieval.gallery import Gallery
+    from retrieval.paths import AnyPath
 
 
 @click.command("eval")
-@click.argument("queries", type=click.Path(path_type=Path), required=False)
+@click.argument("queries", type=options.PhotoPath(), required=False)
 @options.gallery_or_not
 @pairing.judged_pairs
 @click.option("--split", help="Only the rows of the CSV whose column `split` says this.")
@@ -57,9 +58,9 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 def evaluate(
-    queries: Path | None,
+    queries: AnyPath | None,
     gallery_path: Path | None,
-    pairs: Path | None,
+    pairs: AnyPath | None,
     encoder: str | None,
     split: str | None,
     rule: str | None,
@@ -122,7 +123,7 @@ def evaluate(
 
 @contextmanager
 def _gallery(
-    queries: Path | None, gallery_path: Path | None, encoder: str | None, device: str
+    queries: AnyPath | None, gallery_path: Path | None, encoder: str | None, device: str
 ) -> Iterator[Gallery]:
     """Open the gallery to judge, or make the one that a data set brings."""
     from retrieval.evaluation.inputs import GALLERY, is_data_set

@@ -14,10 +14,11 @@ from retrieval.cli.output import plural, print_some, progress_bar, to_json, told
 if TYPE_CHECKING:
     from retrieval.building import BuildReport
     from retrieval.gallery import Gallery
+    from retrieval.paths import AnyPath
 
 
 @click.command("build-index")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=options.PhotoPath())
 @options.gallery
 @click.option(
     "--encoder",
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 @options.allow_duplicates
 @options.as_json
 def build_index(
-    folder: Path,
+    folder: AnyPath,
     gallery_path: Path,
     encoder: str | None,
     weights: Path | None,
@@ -61,17 +62,17 @@ def build_index(
 ) -> None:
     """Make a gallery of the photos in FOLDER, or bring it up to date.
 
-    All subfolders are searched. Run again, it embeds only what is new or changed and tells what is
-    gone; stopped at any moment, it goes on from there. A photo that can't be read is noted and
-    never ends the run.
+    FOLDER may also be s3://BUCKET/PREFIX. All subfolders are searched. Run again, it embeds only
+    what is new or changed and tells what is gone; stopped at any moment, it goes on from there. A
+    photo that can't be read is noted and never ends the run.
     """
     from retrieval.gallery import DEFAULT_ENCODER, Gallery
-    from retrieval.sources import find_photos, label_source
+    from retrieval.sources import find_photos, label_source, require_folder
 
     if weights is not None and encoder is None:
         raise click.UsageError("--weights goes with --encoder timm:NAME or siamese.")
     # What would be refused is refused before a gallery is made.
-    next(find_photos(folder), None)
+    require_folder(folder)
     if labels is not None:
         label_source(labels, folder)
     if not gallery_path.exists() or (gallery_path.is_dir() and not any(gallery_path.iterdir())):
@@ -107,14 +108,14 @@ def build_index(
 
 
 @click.command()
-@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("paths", type=options.PhotoPath(), nargs=-1, required=True)
 @options.gallery
 @click.option("--label", help="The label of all of them.")
 @options.device
 @options.allow_duplicates
 @options.as_json
 def add(
-    paths: tuple[Path, ...],
+    paths: tuple[AnyPath, ...],
     gallery_path: Path,
     label: str | None,
     device: str,
@@ -123,8 +124,8 @@ def add(
 ) -> None:
     """Add photos, or folders of photos, to a gallery.
 
-    PATHS are files and folders. Without --label, a photo in a folder gets its parent folder's name,
-    and a photo named itself gets no label.
+    PATHS are files and folders, on disk or in s3://BUCKET. Without --label, a photo in a folder
+    gets its parent folder's name, and a photo named itself gets no label.
     """
     from retrieval.gallery import Gallery
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from retrieval.paths import AnyPath
 
 
 class Distance(click.ParamType[float]):
@@ -37,6 +41,16 @@ class Distances(click.ParamType[list[float]]):
     ) -> list[float]:
         """Return the numbers."""
         return [Distance().convert(text, param, ctx) for text in value.split(",")]
+
+
+class PhotoPath(click.Path):
+    """A photo, a folder of photos or a list of them: on disk, or by URL in an object store."""
+
+    def coerce_path_result(self, value: str | os.PathLike[str]) -> AnyPath:
+        """Return a path that keeps a URL as it is."""
+        from retrieval.paths import any_path
+
+        return any_path(value)
 
 
 gallery = click.option(
@@ -98,7 +112,7 @@ def some_items(command: Any) -> Any:
     """Give a command the four ways to say which items: ids, a label, a path, conditions."""
     for decorate in (
         where,
-        click.option("--path", type=click.Path(path_type=Path), help="The item read from there."),
+        click.option("--path", type=PhotoPath(), help="The item read from there."),
         click.option("--label", help="All items of this label."),
         click.argument("ids", type=int, nargs=-1),
     ):

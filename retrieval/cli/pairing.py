@@ -12,13 +12,14 @@ from retrieval.cli.output import percent, plural, print_failed, print_table, pro
 
 if TYPE_CHECKING:
     from retrieval.evaluation.verification import PairEvaluation
+    from retrieval.paths import AnyPath
 
 # Distances to judge pairs at where none are asked for.
 _THRESHOLDS = (0.05, 0.1, 0.15, 0.2)
 
 
 @click.command("make-pairs")
-@click.argument("photos", type=click.Path(path_type=Path), required=False)
+@click.argument("photos", type=options.PhotoPath(), required=False)
 @options.gallery_or_not
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The CSV path_a,path_b,label."
@@ -41,7 +42,7 @@ _THRESHOLDS = (0.05, 0.1, 0.15, 0.2)
 @click.option("--force", is_flag=True, help="Replace the CSV where it exists.")
 @options.as_json
 def make_pairs(
-    photos: Path | None,
+    photos: AnyPath | None,
     gallery_path: Path | None,
     out: Path,
     count: int,
@@ -88,7 +89,7 @@ def judged_pairs(command: Any) -> Any:
         ),
         click.option(
             "--pairs",
-            type=click.Path(path_type=Path),
+            type=options.PhotoPath(),
             help="Judge the encoder of -g or --encoder by a CSV path_a,path_b,label instead; label "
             "is 1 (same) or 0 (different).",
         ),
@@ -98,7 +99,7 @@ def judged_pairs(command: Any) -> Any:
 
 
 def judge(
-    pairs: Path,
+    pairs: AnyPath,
     gallery_path: Path | None,
     encoder: str | None,
     *,

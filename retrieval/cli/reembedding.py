@@ -22,6 +22,7 @@ from retrieval.cli.output import (
 
 if TYPE_CHECKING:
     from retrieval.encoder_comparison import ComparedEncoder, EncoderComparison
+    from retrieval.paths import AnyPath
     from retrieval.reembedding import ReembedReport
 
 
@@ -100,7 +101,7 @@ def reembed(
 )
 @click.option(
     "--queries",
-    type=click.Path(path_type=Path),
+    type=options.PhotoPath(),
     help="Photos to ask, a folder (labels are the parent folders) or a CSV path,label; without it, "
     "the gallery's own items are asked, each among the others.",
 )
@@ -115,7 +116,7 @@ def reembed(
 def compare(
     gallery_path: Path,
     encoders: tuple[str, ...],
-    queries: Path | None,
+    queries: AnyPath | None,
     limit: int | None,
     seed: int,
     device: str,

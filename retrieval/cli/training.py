@@ -14,6 +14,7 @@ from retrieval.cli.output import percent, plural, print_failed, print_table, to_
 
 if TYPE_CHECKING:
     from retrieval.embedding import FailedPhoto
+    from retrieval.paths import AnyPath
     from retrieval.training.parts import Watcher
     from retrieval.training.planning import Plan
     from retrieval.training.running import Trained
@@ -45,7 +46,7 @@ class Option(click.ParamType[tuple[str, Any]]):
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=options.PhotoPath())
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The encoder's folder, made when all is done."
 )
@@ -133,7 +134,7 @@ class Option(click.ParamType[tuple[str, Any]]):
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @options.as_json
 def train(
-    data: Path,
+    data: AnyPath,
     out: Path | None,
     loss_options: tuple[tuple[str, Any], ...],
     resume: bool,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from retrieval.cli import options
 from retrieval.cli.output import percent, to_json, told_threshold
+
+if TYPE_CHECKING:
+    from retrieval.paths import AnyPath
 
 
 @click.command("tune-threshold")
@@ -21,7 +25,7 @@ from retrieval.cli.output import percent, to_json, told_threshold
 )
 @click.option(
     "--strangers",
-    type=click.Path(path_type=Path),
+    type=options.PhotoPath(),
     help="Photos of labels the gallery lacks: a folder (labels are the parent folders) or a CSV "
     "path,label. Without it the gallery's own labels are left out in turn.",
 )
@@ -36,7 +40,7 @@ from retrieval.cli.output import percent, to_json, told_threshold
 def tune_threshold(
     gallery_path: Path,
     objective: str,
-    strangers: Path | None,
+    strangers: AnyPath | None,
     confidence: float | None,
     rule: str | None,
     device: str,

@@ -11,6 +11,7 @@ from retrieval.cli import options
 from retrieval.cli.output import percent, plural, print_failed, print_table, progress_bar, to_json
 
 if TYPE_CHECKING:
+    from retrieval.paths import AnyPath
     from retrieval.verifying.answering import Verification
     from retrieval.verifying.figures import Figure
     from retrieval.verifying.model import TrainedVerifier
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @options.gallery
 @click.option(
     "--pairs",
-    type=click.Path(path_type=Path),
+    type=options.PhotoPath(),
     help="Learn from a CSV path_a,path_b,label instead of drawing pairs of the gallery's items.",
 )
 @click.option("--count", default=7000, show_default=True, help="How many pairs to draw, even.")
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 @options.as_json
 def train_verifier(
     gallery_path: Path,
-    pairs: Path | None,
+    pairs: AnyPath | None,
     count: int,
     hard: float,
     model: str,
@@ -95,8 +96,8 @@ def train_verifier(
 
 
 @click.command()
-@click.argument("photo_a", metavar="A", type=click.Path(path_type=Path))
-@click.argument("photo_b", metavar="B", type=click.Path(path_type=Path))
+@click.argument("photo_a", metavar="A", type=options.PhotoPath())
+@click.argument("photo_b", metavar="B", type=options.PhotoPath())
 @options.gallery
 @click.option(
     "--by",
@@ -113,8 +114,8 @@ def train_verifier(
 @options.device
 @options.as_json
 def verify(
-    photo_a: Path,
-    photo_b: Path,
+    photo_a: AnyPath,
+    photo_b: AnyPath,
     gallery_path: Path,
     by: str,
     threshold: float | None,

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,14 @@ from retrieval.encoders.artifact import OPENVINO_MODELS, Artifact
 from retrieval.encoders.preprocessing import Preprocessing
 from retrieval.errors import EncoderError, ImageError
 from retrieval.images import decode
+from retrieval.paths import AnyPath
 
 # Photos looked at; NNCF's own default.
 _PHOTOS = 300
 _FEWEST = 10
 
 
-def quantise(artifact: Artifact, photos: Sequence[Path]) -> Artifact:
+def quantise(artifact: Artifact, photos: Sequence[AnyPath]) -> Artifact:
     """Add an int8 network to an artifact that has a float32 one.
 
     Args:
@@ -74,7 +74,7 @@ def quantise(artifact: Artifact, photos: Sequence[Path]) -> Artifact:
     return Artifact.describe(artifact.folder, artifact.spec)
 
 
-def _readable(artifact: Artifact, photos: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
+def _readable(artifact: Artifact, photos: Sequence[AnyPath]) -> Iterator[NDArray[np.uint8]]:
     preprocessing: Preprocessing = artifact.spec.preprocessing
     step = max(len(photos) // _PHOTOS, 1)
     for path in photos[::step]:

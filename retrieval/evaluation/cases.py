@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from db import Item
 from retrieval.evaluation.metrics import Rate
 from retrieval.evaluation.protocol import Judged
+from retrieval.paths import AnyPath
 
 CASES = 12
 """How many of the worst photos to show of each kind, at most."""
@@ -67,7 +67,7 @@ class Case:
         mate: The nearest mate; `None` without one.
     """
 
-    path: Path
+    path: AnyPath
     label: str | None
     known: bool
     score: float

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from retrieval.errors import LabelsError, LookalikeError
+from retrieval.paths import AnyPath
 from retrieval.sources import Label, Source, find_photos, parent_name, read_labels
 
 # The subfolders of a data set that says itself what is what.
@@ -24,14 +24,14 @@ class Queries:
     """
 
     sources: list[Source]
-    strangers: frozenset[Path] = frozenset()
+    strangers: frozenset[AnyPath] = frozenset()
 
     def group(self, source: Source) -> str | None:
         """Return the capture session a photo belongs to, if any was said."""
         return (source.label.metadata.get(GROUP) or None) if source.label else None
 
 
-def read_queries(queries: Path, *, split: str | None = None) -> Queries:
+def read_queries(queries: AnyPath, *, split: str | None = None) -> Queries:
     """List the photos of a folder or a CSV.
 
     Args:
@@ -55,21 +55,21 @@ def read_queries(queries: Path, *, split: str | None = None) -> Queries:
     return Queries([Source(path, label) for path, label in labels.items()])
 
 
-def is_data_set(folder: Path) -> bool:
+def is_data_set(folder: AnyPath) -> bool:
     """Whether a folder brings a gallery of its own to be judged."""
     return all((folder / name).is_dir() for name in (GALLERY, PROBE))
 
 
-def _from_folder(folder: Path) -> Queries:
+def _from_folder(folder: AnyPath) -> Queries:
     parts = [folder / name for name in (PROBE, UNKNOWN) if (folder / name).is_dir()]
     found = [path for part in parts or [folder] for path in find_photos(part)]
     _require_photos(found, folder)
     unknown = (folder / UNKNOWN).resolve()
-    strangers = frozenset(path for path in found if parts and unknown in path.parents)
+    strangers = frozenset(path for path in found if parts and path.is_relative_to(unknown))
     return Queries([Source(path, parent_name(path)) for path in found], strangers)
 
 
-def _only(labels: dict[Path, Label], split: str, file: Path) -> dict[Path, Label]:
+def _only(labels: dict[AnyPath, Label], split: str, file: AnyPath) -> dict[AnyPath, Label]:
     splits = [label.metadata.get(SPLIT) for label in labels.values()]
     if None in splits:
         raise LabelsError(f"{file} has no column {SPLIT!r}: leave --split out, or add the column.")
@@ -80,6 +80,6 @@ def _only(labels: dict[Path, Label], split: str, file: Path) -> dict[Path, Label
     return chosen
 
 
-def _require_photos(photos: object, queries: Path) -> None:
+def _require_photos(photos: object, queries: AnyPath) -> None:
     if not photos:
         raise LookalikeError(f"{queries} holds no photos: name a folder or a CSV `path,label`.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,7 @@ from retrieval.evaluation.identities import NOBODY
 from retrieval.evaluation.inputs import GROUP, Queries
 from retrieval.evaluation.metrics import Rate, mean_average_precision_at_r, recall_at_k
 from retrieval.evaluation.openset import FPIRS, OpenSet, TooFewRivals, hide, summarise
+from retrieval.paths import AnyPath, any_path
 from retrieval.rules import RULES, Rule, default_rule
 
 RECALL_AT = (1, 5, 10)
@@ -106,7 +106,7 @@ class Judged:
         open_set: The searches of each repeat of the open-set protocol.
     """
 
-    paths: list[Path]
+    paths: list[AnyPath]
     labels: list[str | None]
     vectors: NDArray[np.float32] | NDArray[np.float16]
     own: NDArray[np.int64]
@@ -121,7 +121,7 @@ class Judged:
 class _Asked:
     """Queries as vectors: what they show, and which items are kept out of their searches."""
 
-    paths: list[Path]
+    paths: list[AnyPath]
     labels: list[str | None]
     vectors: NDArray[np.float32] | NDArray[np.float16]
     own: NDArray[np.int64]
@@ -247,7 +247,7 @@ def _own_items(gallery: GalleryVectors) -> _Asked:
     chosen = labelled[draw_items(gallery.identities[labelled], _OWN_QUERIES)]
     items = [gallery.items[place] for place in chosen]
     return _Asked(
-        paths=[Path(item.path) for item in items],
+        paths=[any_path(item.path) for item in items],
         labels=[item.label for item in items],
         vectors=gallery.vectors[chosen],
         own=gallery.identities[chosen],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from retrieval.evaluation.pairs import (
     pair_rates,
 )
 from retrieval.pairing import read_pairs
+from retrieval.paths import AnyPath
 from retrieval.sources import Source
 
 # Pairs whose vectors are held twice, in float64: 42 MB at 1280 dimensions.
@@ -79,7 +79,7 @@ class EmbeddedPairs:
 
 
 def evaluate_pairs(
-    file: Path,
+    file: AnyPath,
     encoder: Encoder,
     *,
     thresholds: Sequence[float],
@@ -116,7 +116,7 @@ def evaluate_pairs(
 
 
 def embed_pairs(
-    file: Path, encoder: Encoder, *, progress: Callable[[int, int], None] | None = None
+    file: AnyPath, encoder: Encoder, *, progress: Callable[[int, int], None] | None = None
 ) -> EmbeddedPairs:
     """Embed the photos of a CSV of pairs, each different one once; args are `evaluate_pairs`'s.
 

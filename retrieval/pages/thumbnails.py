@@ -1,11 +1,10 @@
-"""Photos on disk as small pictures inside a page."""
+"""Photos as small pictures inside a page."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 
@@ -13,6 +12,7 @@ from retrieval.embedding import read_file
 from retrieval.errors import ImageError
 from retrieval.images import MAX_PIXELS, decode
 from retrieval.pages.page import Html, tag
+from retrieval.paths import any_path
 
 LONGER_SIDE = 160
 """Pixels of a thumbnail's longer side, at most."""
@@ -53,7 +53,7 @@ def picture(path: str, content_hash: str | None, alt: str) -> Html:
         alt: What it shows, for those who don't see it.
     """
     try:
-        data = read_file(Path(path))[0]
+        data = read_file(any_path(path))[0]
         if content_hash is not None and hashlib.sha256(data).hexdigest() != content_hash:
             raise ImageError("changed since it was added")
         return tag("img", src=thumbnail(data), alt=alt, loading="lazy")

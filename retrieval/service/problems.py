@@ -21,7 +21,9 @@ _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 # An absolute path but its last part: where things lie is the server's own affair.
-_FOLDERS = re.compile(r"(?<![\w./…])(?:[A-Za-z]:[\\/]|/)(?:[^\s\\/:;,'\"()]+[\\/])*")
+_FOLDERS = re.compile(
+    r"(?<![\w./…])(?:[A-Za-z]:[\\/]|[a-z][\w+.-]+://|/)(?:[^\s\\/:;,'\"()]+[\\/])*"
+)
 
 MEANINGS = {
     400: "The request can't be read.",
@@ -108,6 +110,8 @@ def without_folders(text: str, gallery: Path) -> str:
     'gallery.db is damaged, b.png too.'
     >>> without_folders("/srv/shop has no verifier.", Path("/srv/shop"))
     'The gallery has no verifier.'
+    >>> without_folders("s3://photos/red/1.png is gone.", Path("/srv/shop"))
+    '1.png is gone.'
     """
     for path in {str(gallery), str(gallery.absolute()), str(gallery.resolve())}:
         text = text.replace(f"{path}/", "").replace(path, "the gallery")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from enum import IntEnum
-from pathlib import Path
 from threading import Lock, Semaphore
 
 from db import Item
 from retrieval.embedding import read_file
 from retrieval.errors import ImageError
 from retrieval.pages.thumbnails import small_jpeg
+from retrieval.paths import any_path
 from retrieval.service.settings import Limits
 
 
@@ -59,7 +59,7 @@ class Thumbnails:
 
     def _make(self, item: Item, side: int) -> bytes:
         with self._making:
-            data = read_file(Path(item.path))[0]
+            data = read_file(any_path(item.path))[0]
             if hashlib.sha256(data).hexdigest() != item.content_hash:
                 raise ImageError("changed since it was added")
             return small_jpeg(data, side, max_pixels=self._limits.pixels)

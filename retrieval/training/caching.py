@@ -21,6 +21,7 @@ from retrieval.embedding import read_file
 from retrieval.encoders import Preprocessing
 from retrieval.encoders.features import Features
 from retrieval.images import decode
+from retrieval.paths import AnyPath
 from retrieval.training.augmenting import Augmentation, view
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Pixels:
         seed: Equal seeds make equal views.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[AnyPath]
     preprocessing: Preprocessing
     augmentation: Augmentation
     seed: int

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from retrieval.embedding import FailedPhoto, read_file
 from retrieval.errors import ImageError, LabelsError, LookalikeError
 from retrieval.evaluation.inputs import GROUP, SPLIT
 from retrieval.images import decode
+from retrieval.paths import AnyPath
 from retrieval.sources import Label, find_photos, labels_from_folders, read_labels
 
 # What the column `split` may say; rows that say anything else are left alone.
@@ -39,7 +39,7 @@ class TrainingPhotos:
         unlabelled: How many photos were left out for having no label.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[AnyPath, ...]
     labels: tuple[str, ...]
     codes: NDArray[np.int64]
     groups: tuple[str | None, ...]
@@ -78,7 +78,7 @@ class Division:
     strangers: NDArray[np.int64]
 
 
-def read_photos(data: Path) -> TrainingPhotos:
+def read_photos(data: AnyPath) -> TrainingPhotos:
     """List what to train on.
 
     Args:
@@ -151,7 +151,7 @@ def _labels_to_learn(photos: TrainingPhotos) -> int:
     return len(np.unique(photos.codes[~photos.validation]))
 
 
-def _look(path: Path) -> str | FailedPhoto:
+def _look(path: AnyPath) -> str | FailedPhoto:
     """Return the SHA-256 of a photo's bytes, or why it can't be used."""
     try:
         data, _ = read_file(path)
@@ -214,7 +214,7 @@ def _last(photos: TrainingPhotos, places: NDArray[np.int64], share: float) -> li
     return chosen
 
 
-def _wanted(said: dict[Path, Label], file: Path) -> dict[Path, Label]:
+def _wanted(said: dict[AnyPath, Label], file: AnyPath) -> dict[AnyPath, Label]:
     """Leave out the rows of a CSV that belong to no split of ours."""
     if not any(SPLIT in label.metadata for label in said.values()):
         return said
@@ -228,7 +228,7 @@ def _wanted(said: dict[Path, Label], file: Path) -> dict[Path, Label]:
     return wanted
 
 
-def _require_whole_groups(said: dict[Path, Label], file: Path) -> None:
+def _require_whole_groups(said: dict[AnyPath, Label], file: AnyPath) -> None:
     split_of: dict[str, str] = {}
     for label in said.values():
         group, split = label.metadata.get(GROUP), label.metadata.get(SPLIT)

@@ -20,6 +20,7 @@ from retrieval.encoders.artifact import Artifact
 from retrieval.encoders.factory import save_network
 from retrieval.encoders.networks import Network
 from retrieval.pages.training_page import metrics_csv, training_page
+from retrieval.paths import AnyPath
 from retrieval.training.parts import REHEARSAL, WHOLE, Run, Watcher
 from retrieval.training.photos import TrainingPhotos, divide, inspect, read_photos
 from retrieval.training.planning import Plan, as_json, make_plan
@@ -67,7 +68,7 @@ class Trained:
     seconds: float
 
 
-def plan_training(data: Path, wishes: Wishes) -> tuple[Plan, list[FailedPhoto]]:
+def plan_training(data: AnyPath, wishes: Wishes) -> tuple[Plan, list[FailedPhoto]]:
     """Say what `train` would do, and which photos it could not read; nothing is written.
 
     Raises:
@@ -79,7 +80,12 @@ def plan_training(data: Path, wishes: Wishes) -> tuple[Plan, list[FailedPhoto]]:
 
 
 def train(
-    data: Path, out: Path, wishes: Wishes, *, resume: bool = False, watcher: Watcher | None = None
+    data: AnyPath,
+    out: Path,
+    wishes: Wishes,
+    *,
+    resume: bool = False,
+    watcher: Watcher | None = None,
 ) -> Trained:
     """Train an encoder.
 

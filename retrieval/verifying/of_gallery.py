@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.building import Progress
 from retrieval.errors import GalleryError
+from retrieval.paths import any_path
 from retrieval.verifying.answering import Verification, judge_pair, require_way
 from retrieval.verifying.model import TrainedVerifier, Verifier
 from retrieval.verifying.reranking import Reranker
@@ -74,7 +74,7 @@ class PairJudge(WithEncoder):
         if pairs is None:
             learning = gallery_pairs(self._store, count=count, hard=hard, seed=seed)
         else:
-            learning = listed_pairs(self._store, Path(pairs), self.encoder, progress=progress)
+            learning = listed_pairs(self._store, any_path(pairs), self.encoder, progress=progress)
         verifier = train(
             learning, self._latest().artifact.spec, model=model, components=components, seed=seed
         )

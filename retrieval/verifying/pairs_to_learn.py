@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from retrieval.evaluation.pair_lists import draw_pairs
 from retrieval.evaluation.sampling import used_only
 from retrieval.evaluation.verification import embed_pairs
 from retrieval.pairing import distinct_items
+from retrieval.paths import AnyPath
 from retrieval.verifying.folds import joined
 from retrieval.verifying.training import LearningPairs
 
@@ -43,7 +43,7 @@ def gallery_pairs(store: Store, *, count: int, hard: float, seed: int) -> Learni
 
 def listed_pairs(
     store: Store,
-    file: Path,
+    file: AnyPath,
     encoder: Encoder,
     *,
     progress: Callable[[int, int], None] | None = None,
