@@ -16,7 +16,7 @@ ROOT = Path(retrieval.__file__).parent.parent
 PACKAGES = ("retrieval", "indexes", "db")
 HEAVY = {
     *("torch", "timm", "torchvision", "openvino", "faiss", "pandas", "matplotlib", "sklearn"),
-    *("alembic", "tqdm", "pytorch_metric_learning", "xgboost"),
+    *("alembic", "tqdm", "pytorch_metric_learning", "xgboost", "psycopg", "pgvector"),
 }
 MODULES = [
     path
