@@ -44,6 +44,12 @@ def parsed(place: str) -> URL:
 
 def without_password(url: URL) -> str:
     """Return a database's URL as it may be shown."""
-    shown = url.set(drivername="postgresql", password=None)
-    secret = [name for name in shown.query if "password" in name.lower()]
-    return shown.difference_update_query(secret).render_as_string(hide_password=False)
+    # All of it is named, as `URL.set` takes nothing away.
+    return url.create(
+        "postgresql",
+        username=url.username,
+        host=url.host,
+        port=url.port,
+        database=url.database,
+        query={name: value for name, value in url.query.items() if "password" not in name.lower()},
+    ).render_as_string()

@@ -164,7 +164,8 @@ class PostgresBackend:
 
     def insert_items(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
         """Insert rows into `items`, many by COPY."""
-        return insert_items(connection, rows)
+        with self.told():
+            return insert_items(connection, rows)
 
     def insert_vectors(
         self,
@@ -176,7 +177,8 @@ class PostgresBackend:
         seq: int,
     ) -> None:
         """Insert vectors by COPY."""
-        insert_vectors(connection, item_ids, vectors, encoder_id=encoder_id, seq=seq)
+        with self.told():
+            insert_vectors(connection, item_ids, vectors, encoder_id=encoder_id, seq=seq)
 
     def damage(self) -> list[str]:
         """Find nothing: a server looks after its files itself."""
@@ -188,22 +190,17 @@ class PostgresBackend:
         Returns:
             By how many bytes the tables are smaller: only what is free at their ends is given back.
         """
-        import psycopg
-
         tables = ", ".join(sorted(Base.metadata.tables))
         size = "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) name"
-        try:
-            with self.lent() as connection:
+        with self.told(), self.lent() as connection:
 
-                def bytes_used() -> int:
-                    names = list(Base.metadata.tables)
-                    return int(connection.execute(size, [names]).fetchone()[0])
+            def bytes_used() -> int:
+                names = list(Base.metadata.tables)
+                return int(connection.execute(size, [names]).fetchone()[0])
 
-                before = bytes_used()
-                connection.execute(f"VACUUM (ANALYZE) {tables}")
-                return before - bytes_used()
-        except psycopg.Error as error:
-            raise StoreError(self.sentence(error)) from error
+            before = bytes_used()
+            connection.execute(f"VACUUM (ANALYZE) {tables}")
+            return max(before - bytes_used(), 0)
 
     def sharing(self) -> AbstractContextManager[Share]:
         """Share the work of building with builders on other machines."""
@@ -219,16 +216,12 @@ class PostgresBackend:
         Raises:
             StoreError: The server refused.
         """
-        from sqlalchemy.exc import DBAPIError
-
-        try:
+        with self.told():
             pooled = self.engine.raw_connection()
-        except DBAPIError as error:
-            raise StoreError(self.sentence(error)) from error
-        connection: Any = pooled.driver_connection
-        pooled.detach()
-        connection.autocommit = True
-        return connection
+            connection: Any = pooled.driver_connection
+            pooled.detach()
+            connection.autocommit = True
+            return connection
 
     @contextmanager
     def lent(self) -> Iterator[Any]:
@@ -238,6 +231,20 @@ class PostgresBackend:
             yield connection
         finally:
             connection.close()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Put what the driver itself raises in words.
+
+        Raises:
+            StoreError: The server refused.
+        """
+        import psycopg
+
+        try:
+            yield
+        except psycopg.Error as error:
+            raise StoreError(self.sentence(error)) from error
 
     def close(self) -> None:
         """Close all connections."""

@@ -26,6 +26,7 @@ _BY_CODE = {
 }
 # By what the message says, where there is no code: the driver gives none on connecting.
 _BY_WORDS = {
+    'role "': "28",
     "does not exist": "3D000",
     "password": "28",
     "no pg_hba.conf entry": "28",

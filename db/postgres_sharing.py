@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from db.errors import StoreError
 from db.sharing import Share
 
 if TYPE_CHECKING:
@@ -85,39 +84,31 @@ class _Claims:
                 return number
 
     def _ask(self, query: str, *values: Any) -> Any:
-        import psycopg
-
-        try:
-            return self._connection.execute(query, values or None)
-        except psycopg.Error as error:
-            raise StoreError(self._backend.sentence(error)) from error
+        return _ask(self._backend, self._connection, query, *values)
 
 
 @contextmanager
 def sharing(backend: PostgresBackend) -> Iterator[Share]:
     """Be a builder among others for a while; see `Store.sharing`."""
     with backend.lent() as connection:
-        _keep_alive(connection)
+        _ask(backend, connection, _KEEPALIVES)
         claims = _Claims(backend, connection)
         yield claims
+        # Not after an error: the claims of a session that has ended count no longer.
         claims.release_all()
 
 
 @contextmanager
 def exclusive(backend: PostgresBackend, name: str) -> Iterator[None]:
     """Hold the lock of a name; see `Store.exclusive`."""
-    import psycopg
-
     key = int.from_bytes(hashlib.sha256(f"lookalike {name}".encode()).digest()[:8], signed=True)
     with backend.lent() as connection:
-        try:
-            _keep_alive(connection)
-            connection.execute("SET lock_timeout = 0")
-            connection.execute("SELECT pg_advisory_lock(%s::int8)", [key])
-        except psycopg.Error as error:
-            raise StoreError(backend.sentence(error)) from error
+        _ask(backend, connection, _KEEPALIVES)
+        _ask(backend, connection, "SET lock_timeout = 0")
+        _ask(backend, connection, "SELECT pg_advisory_lock(%s::int8)", key)
         yield
 
 
-def _keep_alive(connection: Any) -> None:
-    connection.execute(_KEEPALIVES)
+def _ask(backend: PostgresBackend, connection: Any, query: str, *values: Any) -> Any:
+    with backend.told():
+        return connection.execute(query, values or None)
