@@ -4,6 +4,7 @@ from db.conditions import Condition
 from db.errors import NotRestorable, StoreError
 from db.filesystem import require_local
 from db.glance import Glance
+from db.place import is_url
 from db.reader import Reader
 from db.records import (
     Candidate,
@@ -14,7 +15,9 @@ from db.records import (
     StoredEncoder,
     StoredVectors,
     Threshold,
+    Watermark,
 )
+from db.sharing import Share
 from db.store import Store
 from db.writer import Writer
 
@@ -28,11 +31,14 @@ __all__ = [
     "NewItem",
     "NotRestorable",
     "Reader",
+    "Share",
     "Store",
     "StoreError",
     "StoredEncoder",
     "StoredVectors",
     "Threshold",
+    "Watermark",
     "Writer",
+    "is_url",
     "require_local",
 ]

@@ -9,8 +9,18 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, String, cast, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    String,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+)
 
+from db.expressions import GlobPattern, entries, meets_pattern
 from db.schema import ItemRow
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "~="]
@@ -62,12 +72,16 @@ def clause(condition: Condition) -> ColumnElement[bool]:
         # The column alone can be looked up, but says nothing of items without a label.
         by_index = condition.operator == "=" and "" not in condition.values
         return _compare(ItemRow.label if by_index else func.coalesce(ItemRow.label, ""), condition)
-    # Not json_extract: before SQLite 3.45 its paths can't name a key that JSON escapes.
-    entry = func.json_each(ItemRow.meta).table_valued("key", "atom")
+    # Not by a path: before SQLite 3.45 those can't name a key that JSON escapes.
+    entry = entries(ItemRow.meta).table_valued("key", "atom")
     met = _compare(cast(entry.c.atom, String), condition)
     return (
         select(entry.c.key).where(entry.c.key == condition.field, met).correlate(ItemRow).exists()
     )
+
+
+def _pattern(value: str) -> ColumnElement[str]:
+    return bindparam(None, value, type_=GlobPattern())
 
 
 def _compare(text: SQLColumnExpression[Any], condition: Condition) -> ColumnElement[bool]:
@@ -78,7 +92,7 @@ def _compare(text: SQLColumnExpression[Any], condition: Condition) -> ColumnElem
         case "!=":
             return text.not_in(values)
         case "~=":
-            return or_(*(text.op("GLOB", is_comparison=True)(pattern) for pattern in values))
+            return or_(*(meets_pattern(text, _pattern(pattern)) for pattern in values))
         case ordering:
             said: ColumnElement[float] = getattr(func, NUMBER)(text)
             return said.op(ordering, is_comparison=True)(number(values[0]))

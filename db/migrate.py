@@ -8,42 +8,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, inspect, text
 
-from db.engine import transaction
+from db.backend import Backend, transaction
 from db.errors import StoreError
-from db.schema import SCHEMA_VERSION, Base
+from db.schema import SCHEMA_VERSION, Base, GalleryRow
 
 # Oldest first; the last one is what the models describe.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def create_schema(engine: Engine) -> None:
-    """Create all tables in an empty database and stamp it with the current version."""
-    with transaction(engine, "write") as connection:
-        Base.metadata.create_all(connection)
-        connection.execute(
-            text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
-        )
-        connection.execute(
-            text("INSERT INTO alembic_version VALUES (:version)"), {"version": SCHEMA_VERSION}
-        )
+def create_schema(backend: Backend, connection: Connection) -> None:
+    """Create all tables in an empty database and stamp it with the current version.
+
+    Raises:
+        StoreError: It is not empty, or lacks what the tables need.
+    """
+    backend.prepare(connection)
+    Base.metadata.create_all(connection)
+    backend.finish(connection)
+    connection.execute(
+        text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    )
+    connection.execute(
+        text("INSERT INTO alembic_version VALUES (:version)"), {"version": SCHEMA_VERSION}
+    )
 
 
-def state(engine: Engine) -> Literal["current", "older", "newer"]:
+def state(backend: Backend) -> Literal["current", "older", "newer"]:
     """Say how the database's schema stands to this code.
 
     Raises:
         StoreError: It is no store of ours.
     """
-    with transaction(engine, "read") as connection:
-        version = None
-        if inspect(connection).has_table("alembic_version"):
+    with transaction(backend, "read") as connection:
+        version, found = None, inspect(connection)
+        if found.has_table("alembic_version") and found.has_table(GalleryRow.__tablename__):
             version = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if version is None:
         raise StoreError(
-            f"{engine.url.database} is no lookalike store: name a gallery folder made by "
+            f"{backend.place} is no lookalike store: name a gallery made by "
             "`lookalike build-index`."
         )
     if version == REVISIONS[-1]:
@@ -51,13 +56,14 @@ def state(engine: Engine) -> Literal["current", "older", "newer"]:
     return "older" if version in REVISIONS else "newer"
 
 
-def upgrade(engine: Engine, scripts: Path = _SCRIPTS) -> None:
+def upgrade(backend: Backend, scripts: Path = _SCRIPTS) -> None:
     """Bring an older database to the newest revision found in `scripts`, in one transaction."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    with transaction(engine, "write") as connection:
+    with transaction(backend, "write") as connection:
+        backend.await_turn(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, or_, select, true
+from sqlalchemy import Connection, func, literal, or_, select, true
 
+from db.backend import BINARY, Backend
 from db.conditions import Condition, clause
+from db.errors import StoreError
+from db.expressions import ascii_lower, entries, position
 from db.glance import Glance
 from db.records import (
     Failure,
@@ -20,16 +25,19 @@ from db.records import (
     StoredEncoder,
     StoredVectors,
     Threshold,
+    Watermark,
 )
 from db.schema import (
     EncoderRow,
     FailureRow,
+    FileRow,
     GalleryRow,
     GenerationRow,
     ItemRow,
     RemovedItemRow,
     ThresholdRow,
     VectorRow,
+    WatermarkRow,
 )
 
 # Rows of a result fetched at a time: bounds memory, not the answer.
@@ -41,8 +49,9 @@ _T = TypeVar("_T")
 class Reader:
     """Questions to one snapshot; every answer speaks of the same sequence number."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, backend: Backend) -> None:
         self._connection = connection
+        self._backend = backend
 
     @cached_property
     def seq(self) -> int:
@@ -66,7 +75,7 @@ class Reader:
 
     def seen_through(self, encoder: StoredEncoder) -> Reader:
         """Return the same snapshot as if the gallery belonged to `encoder`."""
-        other = Reader(self._connection)
+        other = Reader(self._connection, self._backend)
         other.encoder = encoder
         return other
 
@@ -87,7 +96,20 @@ class Reader:
     @property
     def glance(self) -> Glance:
         """The same snapshot, for the questions of a query."""
-        return Glance(self._connection.connection.driver_connection)
+        return self._backend.glance_of(self._connection)
+
+    @property
+    def driver_connection(self) -> Any:
+        """The connection of `sqlite3` or `psycopg`, for an index that lives in the same database.
+
+        It is in the snapshot's transaction, and must be left as it was.
+        """
+        return self._connection.connection.driver_connection
+
+    @property
+    def uid(self) -> str:
+        """What tells this gallery from every other one, for what is kept of it elsewhere."""
+        return str(self._connection.scalar(select(GalleryRow.uid)))
 
     # Items
 
@@ -138,12 +160,12 @@ class Reader:
         elif paths is not None:
             chunks = [query.where(ItemRow.path.in_(part)) for part in _parts(paths)]
         for chunk in chunks:
-            rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
-            yield from map(_item, rows)
+            with self._rows(chunk) as rows:
+                yield from map(_item, rows)
 
     def metadata_fields(self) -> list[str]:
         """Return the keys that the metadata of any item have, in alphabetical order."""
-        entry = func.json_each(ItemRow.meta).table_valued("key")
+        entry = entries(ItemRow.meta).table_valued("key")
         query = select(entry.c.key).select_from(ItemRow).join(entry, true()).distinct()
         return sorted(self._connection.scalars(query))
 
@@ -170,14 +192,15 @@ class Reader:
         if label is not None:
             conditions.append(ItemRow.label == label)
         if text:
-            held = func.lower(text)
+            held = ascii_lower(literal(text))
             folder = func.rtrim(ItemRow.path, func.replace(ItemRow.path, "/", ""))
-            values = func.json_each(ItemRow.meta).table_valued("value")
+            name = func.replace(ItemRow.path, folder, "")
+            values = entries(ItemRow.meta).table_valued("value")
             conditions.append(
                 or_(
-                    func.instr(func.lower(ItemRow.label), held) > 0,
-                    func.instr(func.lower(func.replace(ItemRow.path, folder, "")), held) > 0,
-                    select(values).where(func.instr(func.lower(values.c.value), held) > 0).exists(),
+                    position(ascii_lower(ItemRow.label), held) > 0,
+                    position(ascii_lower(name), held) > 0,
+                    select(values).where(position(ascii_lower(values.c.value), held) > 0).exists(),
                 )
             )
         count = select(func.count()).select_from(ItemRow).where(*conditions)
@@ -188,9 +211,9 @@ class Reader:
     def item_labels(self) -> Iterator[tuple[int, str | None]]:
         """Yield the id and the label of every item, at a fraction of the cost of `items`."""
         query = select(ItemRow.id, ItemRow.label).order_by(ItemRow.id)
-        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH})
-        for row in rows:
-            yield row.id, row.label
+        with self._rows(query) as rows:
+            for row in rows:
+                yield row.id, row.label
 
     def items_without_vector(self, ids: Sequence[int] | None = None) -> Iterator[Item]:
         """Yield the items, or those among `ids`, that have no live vector of the encoder.
@@ -203,8 +226,8 @@ class Reader:
         if ids is not None:
             chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(ids)]
         for chunk in chunks:
-            rows = self._connection.execute(chunk, execution_options={"yield_per": _FETCH})
-            yield from map(_item, rows)
+            with self._rows(chunk) as rows:
+                yield from map(_item, rows)
 
     def stored_contents(self, content_hashes: Sequence[str]) -> set[str]:
         """Return those of some content hashes that an item has."""
@@ -217,8 +240,8 @@ class Reader:
     def content_prefixes(self) -> NDArray[np.uint64]:
         """Return the first 64 bits of every item's content hash, ascending: uint64, `(n,)`."""
         query = select(func.substr(ItemRow.content_hash, 1, 16))
-        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH}).scalars()
-        return np.sort(np.fromiter((int(prefix, 16) for prefix in rows), dtype=np.uint64))
+        with self._rows(query) as rows:
+            return np.sort(np.fromiter((int(row[0], 16) for row in rows), dtype=np.uint64))
 
     def paths_below(self, folder: str) -> set[str]:
         """Return the paths of items, removed ones too, that begin with a folder's."""
@@ -236,11 +259,9 @@ class Reader:
         if after_seq >= 0:
             # Ids are given out in the order of writes; asked for by id, SQLite would read all rows.
             query = query.where(VectorRow.added_seq > after_seq).order_by(VectorRow.added_seq)
-        result = self._connection.execute(
-            query.order_by(VectorRow.id), execution_options={"yield_per": chunk}
-        )
-        for rows in result.partitions():
-            yield self._stored(rows)
+        with self._rows(query.order_by(VectorRow.id), chunk) as result:
+            for rows in result.partitions():
+                yield self._stored(rows)
 
     def vectors_of(self, item_ids: Sequence[int]) -> StoredVectors:
         """Return the live vectors of some items, in order of id."""
@@ -249,7 +270,7 @@ class Reader:
             query = select(VectorRow.id, VectorRow.item_id, VectorRow.data).where(
                 *self._live(), VectorRow.item_id.in_(part)
             )
-            rows += self._connection.execute(query)
+            rows += self._connection.execute(query, execution_options={BINARY: True})
         return self._stored(sorted(rows))
 
     def vectors_meeting(
@@ -268,8 +289,8 @@ class Reader:
             .join(ItemRow, ItemRow.id == VectorRow.item_id)
             .where(*map(clause, where))
         )
-        rows = self._connection.execute(query, execution_options={"yield_per": _FETCH})
-        pairs = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2)
+        with self._rows(query) as rows:
+            pairs = np.fromiter(chain.from_iterable(rows), dtype=np.int64).reshape(-1, 2)
         return pairs[:, 0].copy(), pairs[:, 1].copy()
 
     def count_vectors(self) -> int:
@@ -331,6 +352,50 @@ class Reader:
             )
             for row in rows
         ]
+
+    # What is kept beside the change log
+
+    def files(self, prefix: str = "") -> dict[str, str]:
+        """Return the names of the files kept here that begin with a text, and their SHA-256."""
+        query = (
+            select(FileRow.name, FileRow.sha256)
+            .where(FileRow.part == 0, func.substr(FileRow.name, 1, len(prefix)) == prefix)
+            .order_by(FileRow.name)
+        )
+        return {row.name: row.sha256 for row in self._connection.execute(query)}
+
+    def file(self, name: str) -> bytes:
+        """Return a file that is kept here.
+
+        Raises:
+            StoreError: There is none of this name, or it is damaged.
+        """
+        query = select(FileRow.data, FileRow.sha256).where(FileRow.name == name)
+        rows = self._connection.execute(
+            query.order_by(FileRow.part), execution_options={BINARY: True}
+        ).all()
+        if not rows:
+            raise StoreError(f"{self._backend.place} keeps no file {name}.")
+        data = b"".join(row.data for row in rows)
+        if hashlib.sha256(data).hexdigest() != rows[0].sha256:
+            raise StoreError(
+                f"The file {name} that {self._backend.place} keeps is damaged: restore the "
+                "database from a backup."
+            )
+        return data
+
+    def watermark(self, name: str) -> Watermark | None:
+        """Return how far something outside has followed the change log, if it was noted."""
+        query = select(WatermarkRow.seq, WatermarkRow.details).where(WatermarkRow.name == name)
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else Watermark(name, row.seq, row.details)
+
+    @contextmanager
+    def _rows(self, query: Any, chunk: int = _FETCH) -> Iterator[Any]:
+        """Lend the rows of a large result, which come `chunk` at a time."""
+        options = {"yield_per": chunk, BINARY: True}
+        with self._connection.execute(query, execution_options=options) as rows:
+            yield rows
 
     def _mine(self) -> Any:
         return VectorRow.encoder_id == self.encoder.id

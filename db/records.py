@@ -167,3 +167,18 @@ class Generation:
     changes: int
     encoder_fingerprint: str
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """How far something outside has followed the change log.
+
+    Attributes:
+        name: What has followed it.
+        seq: The sequence number up to which it has.
+        details: What it noted besides.
+    """
+
+    name: str
+    seq: int
+    details: dict[str, Any]

@@ -19,14 +19,16 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
-    String,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = "0004"
+from db.column_types import HASH, NUMBER, TEXT, VECTOR
+
+SCHEMA_VERSION = "0005"
 
 # Named constraints, so that a later migration can refer to them.
 _NAMING = {
@@ -42,7 +44,11 @@ class Base(DeclarativeBase):
     """Declarative base; its metadata is what the migrations are compared with."""
 
     metadata = MetaData(naming_convention=_NAMING)
-    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012 - SQLAlchemy reads it from the class
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        int: NUMBER,
+        str: TEXT,
+        dict[str, Any]: JSON,
+    }
 
 
 class EncoderRow(Base):
@@ -51,7 +57,7 @@ class EncoderRow(Base):
     __tablename__ = "encoders"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    fingerprint: Mapped[str] = mapped_column(HASH, unique=True)
     name: Mapped[str]
     dim: Mapped[int]
     added_at: Mapped[datetime] = mapped_column(DateTime)
@@ -75,6 +81,8 @@ class GalleryRow(Base):
     change_count: Mapped[int] = mapped_column(server_default="0")
     # The log of what went up to this sequence number is no longer whole.
     purged_seq: Mapped[int] = mapped_column(server_default="0")
+    # What tells this gallery from every other one, for what is kept of it elsewhere.
+    uid: Mapped[str] = mapped_column(server_default="")
 
 
 class ItemRow(Base):
@@ -88,7 +96,7 @@ class ItemRow(Base):
     # What the label source (folder name, CSV) said last: a later run can tell its edits from ours.
     source_label: Mapped[str | None]
     path: Mapped[str] = mapped_column(unique=True)
-    content_hash: Mapped[str] = mapped_column(String(64), index=True)
+    content_hash: Mapped[str] = mapped_column(HASH, index=True)
     width: Mapped[int]
     height: Mapped[int]
     file_size: Mapped[int] = mapped_column(BigInteger)
@@ -106,7 +114,7 @@ class RemovedItemRow(Base):
     label: Mapped[str | None]
     source_label: Mapped[str | None]
     path: Mapped[str]
-    content_hash: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(HASH)
     width: Mapped[int]
     height: Mapped[int]
     file_size: Mapped[int] = mapped_column(BigInteger)
@@ -117,14 +125,22 @@ class RemovedItemRow(Base):
 
 
 class VectorRow(Base):
-    """One embedding: float16 little-endian bytes, never updated but for `removed_seq`."""
+    """One embedding: float16 little-endian bytes, never updated but for `removed_seq`.
+
+    On PostgreSQL they are pgvector's `halfvec`: the same numbers, where its indexes find them.
+    """
 
     __tablename__ = "vectors"
     __table_args__ = (
         Index("ix_vectors_item_id", "item_id"),
         Index("ix_vectors_added_seq", "added_seq"),
         # Of tombstones only: were every live vector in it, SQLite would look there for changes.
-        Index("ix_vectors_removed_seq", "removed_seq", sqlite_where=text(_GONE)),
+        Index(
+            "ix_vectors_removed_seq",
+            "removed_seq",
+            sqlite_where=text(_GONE),
+            postgresql_where=text(_GONE),
+        ),
         {"sqlite_autoincrement": True},
     )
 
@@ -134,7 +150,7 @@ class VectorRow(Base):
     encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"))
     added_seq: Mapped[int]
     removed_seq: Mapped[int | None]
-    data: Mapped[bytes] = mapped_column(LargeBinary)
+    data: Mapped[bytes] = mapped_column(VECTOR)
 
 
 class ThresholdRow(Base):
@@ -173,9 +189,40 @@ class GenerationRow(Base):
     encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"))
     kind: Mapped[str]
     file_name: Mapped[str] = mapped_column(unique=True)
-    sha256: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(HASH)
     seq: Mapped[int]
     vector_count: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(DateTime)
     # The gallery's `change_count` at that moment.
     change_count: Mapped[int] = mapped_column(server_default="0")
+
+
+class FileRow(Base):
+    """A part of a file that a gallery without a folder keeps, as its encoder's."""
+
+    __tablename__ = "files"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # Of the whole file.
+    sha256: Mapped[str] = mapped_column(HASH)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class WatermarkRow(Base):
+    """How far something outside has followed the change log."""
+
+    __tablename__ = "watermarks"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int]
+    details: Mapped[dict[str, Any]]
+
+
+class ClaimRow(Base):
+    """A photo that a builder is at work on, so that others leave it alone."""
+
+    __tablename__ = "claims"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    builder: Mapped[int] = mapped_column(Integer)

@@ -1,137 +1,198 @@
-"""The store: one SQLite file that holds everything a gallery knows."""
+"""The store: one database that holds everything a gallery knows."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import delete, insert
 
 from db import migrate
-from db.engine import connect, sentence, transaction
+from db.backend import Backend, transaction
 from db.errors import StoreError
-from db.filesystem import require_local
-from db.glance import Glance, Glances
+from db.glance import Glance
+from db.place import is_url
 from db.reader import Reader
-from db.schema import EncoderRow, GalleryRow
+from db.schema import EncoderRow, GalleryRow, WatermarkRow
+from db.sharing import Share
+from db.sqlite import SqliteBackend
 from db.writer import Writer, now
 
 
 class Store:
-    """An open store. Safe to use from several threads; any number of processes may have it open."""
+    """An open store. Safe to use from several threads; any number of processes may have it open.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._glances = Glances(engine)
+    It is a SQLite file, or a database of a PostgreSQL server, which other machines may share.
+
+    Attributes:
+        place: What to call it in sentences: its path, or its URL without the password.
+        is_shared: Whether other machines may write to it.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.place = backend.place
+        self.is_shared = backend.is_shared
 
     @classmethod
     def create(
-        cls, path: Path, *, fingerprint: str, encoder_name: str, dim: int, settings: dict[str, Any]
+        cls,
+        place: Path | str,
+        *,
+        fingerprint: str,
+        encoder_name: str,
+        dim: int,
+        settings: dict[str, Any],
     ) -> Self:
         """Create a store for the vectors of one encoder.
 
+        Args:
+            place: A path, or the URL `postgresql://…` of an existing, empty database.
+            fingerprint: The encoder's.
+            encoder_name: What the user called it.
+            dim: Length of its vectors.
+            settings: The gallery's settings.
+
         Raises:
-            StoreError: The file exists already, or is to lie on a network file system.
+            StoreError: There is one already, the file is to lie on a network file system, or the
+                database can't be reached or used.
         """
-        require_local(path)
-        if path.exists():
-            raise StoreError(f"{path} exists already: open it, or choose another place.")
-        engine = connect(path, create=True)
-        migrate.create_schema(engine)
-        with transaction(engine, "write") as connection:
-            encoder = {"fingerprint": fingerprint, "name": encoder_name, "dim": dim}
-            encoder_id = connection.execute(
-                insert(EncoderRow).values(encoder | {"added_at": now()}).returning(EncoderRow.id)
-            ).scalar_one()
-            connection.execute(
-                insert(GalleryRow).values(
-                    seq=0, encoder_id=encoder_id, settings=settings, created_at=now()
+        backend = _backend(place, create=True)
+        try:
+            with transaction(backend, "write") as connection:
+                migrate.create_schema(backend, connection)
+                encoder = {"fingerprint": fingerprint, "name": encoder_name, "dim": dim}
+                encoder_id = connection.execute(
+                    insert(EncoderRow)
+                    .values(encoder | {"added_at": now()})
+                    .returning(EncoderRow.id)
+                ).scalar_one()
+                connection.execute(
+                    insert(GalleryRow).values(
+                        seq=0,
+                        encoder_id=encoder_id,
+                        settings=settings,
+                        created_at=now(),
+                        uid=uuid.uuid4().hex,
+                    )
                 )
-            )
-        return cls(engine)
+        except BaseException:
+            backend.close()
+            raise
+        return cls(backend)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, place: Path | str) -> Self:
         """Open an existing store; an older schema is migrated first.
 
+        Args:
+            place: A path, or a URL `postgresql://…`.
+
         Raises:
-            StoreError: There is none, it is damaged, a newer lookalike made it, or it lies on a
-                network file system.
+            StoreError: There is none, it is damaged, a newer lookalike made it, it lies on a
+                network file system, or the database can't be reached.
         """
-        if not path.is_file():
-            raise StoreError(f"There is no store at {path}: create a gallery first.")
-        require_local(path)
-        engine = connect(path)
+        backend = _backend(place)
         try:
-            state = migrate.state(engine)
+            state = migrate.state(backend)
             if state == "newer":
                 raise StoreError(
-                    f"{path} was written by a newer lookalike: upgrade this one to open it."
+                    f"{backend.place} was written by a newer lookalike: upgrade this one to open "
+                    "it."
                 )
             if state == "older":
-                if not os.access(path.resolve().parent, os.W_OK):
-                    raise StoreError(
-                        f"{path} was written by an older lookalike, and must be opened once by a "
-                        "process that may write to its folder."
-                    )
-                migrate.upgrade(engine)
+                backend.require_changeable()
+                migrate.upgrade(backend)
         except BaseException:
-            engine.dispose()
+            backend.close()
             raise
-        return cls(engine)
+        return cls(backend)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Open a snapshot: everything read in it belongs to one moment."""
-        with transaction(self._engine, "read") as connection:
-            yield Reader(connection)
+        with transaction(self._backend, "read") as connection:
+            yield Reader(connection, self._backend)
 
     def glance(self) -> AbstractContextManager[Glance]:
         """Open a snapshot for the questions of a query, as quickly as can be."""
-        return self._glances.take()
+        return self._backend.glance()
 
     @contextmanager
     def write(self) -> Iterator[Writer]:
         """Open a write transaction: durable when the block ends, undone when it raises."""
-        with transaction(self._engine, "write") as connection:
-            yield Writer(connection)
+        with transaction(self._backend, "write") as connection:
+            yield Writer(connection, self._backend)
+
+    def set_watermark(self, name: str, seq: int, details: dict[str, Any]) -> None:
+        """Note how far something outside has followed the change log.
+
+        This is no write to the gallery: the sequence number stays.
+
+        Args:
+            name: What has followed it.
+            seq: The sequence number up to which it has.
+            details: Anything JSON can hold.
+        """
+        values = {"seq": seq, "details": details}
+        with transaction(self._backend, "write") as connection:
+            connection.execute(
+                self._backend.upsert(WatermarkRow)
+                .values(name=name, **values)
+                .on_conflict_do_update(index_elements=[WatermarkRow.name], set_=values)
+            )
+
+    def drop_watermark(self, name: str) -> None:
+        """Forget a watermark, if there is one."""
+        with transaction(self._backend, "write") as connection:
+            connection.execute(delete(WatermarkRow).where(WatermarkRow.name == name))
+
+    def sharing(self) -> AbstractContextManager[Share]:
+        """Share the work of building: no two builders are granted the same photo at a time.
+
+        On PostgreSQL a builder that dies, or is cut off, loses what it has claimed; a file has one
+        builder only, which is granted everything.
+        """
+        return self._backend.sharing()
+
+    def exclusive(self, name: str) -> AbstractContextManager[None]:
+        """Do something that one at a time may do, on whatever machine; others wait in turn.
+
+        Raises:
+            StoreError: The store is a file, or the database can't be reached.
+        """
+        return self._backend.exclusive(name)
 
     def damage(self) -> list[str]:
-        """Let SQLite prove its file; return what it finds, nothing when all is well."""
-        with transaction(self._engine, "read") as connection:
-            rows = connection.scalars(text("PRAGMA integrity_check")).all()
-        return [row for row in rows if row != "ok"]
+        """Let the database prove what it holds; return what it finds, nothing when all is well.
+
+        PostgreSQL's servers look after their files themselves, and find nothing here.
+        """
+        return self._backend.damage()
 
     def shrink(self, free_share: float) -> int:
-        """Rewrite the file without its free pages, if they are more than this share of it.
+        """Give back space that nothing uses, while readers go on.
 
-        Readers go on meanwhile, and writers wait.
+        Args:
+            free_share: A SQLite file is rewritten if more than this share of it is free.
 
         Returns:
-            By how many bytes it is smaller.
+            By how many bytes the store is smaller.
         """
-        pooled = self._engine.raw_connection()
-        execute = cast("sqlite3.Connection", pooled.driver_connection).execute
-
-        def ask(name: str) -> int:
-            return int(execute(f"PRAGMA {name}").fetchone()[0])
-
-        try:
-            pages = ask("page_count")
-            if ask("freelist_count") <= free_share * pages:
-                return 0
-            execute("VACUUM")  # outside any transaction
-            return (pages - ask("page_count")) * ask("page_size")
-        except sqlite3.DatabaseError as error:
-            raise StoreError(sentence(error, self._engine)) from error
-        finally:
-            pooled.close()
+        return self._backend.shrink(free_share)
 
     def close(self) -> None:
-        """Close all connections; the last one to go folds the write-ahead log into the file."""
-        self._glances.close()
-        self._engine.dispose()
+        """Close all connections."""
+        self._backend.close()
+
+
+def _backend(place: Path | str, *, create: bool = False) -> Backend:
+    if is_url(place):
+        from db.postgres import PostgresBackend
+
+        return PostgresBackend(str(place))
+    path = Path(place)
+    return SqliteBackend.create(path) if create else SqliteBackend.open(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -9,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
+from db.backend import Backend
 from db.errors import NotRestorable, StoreError
 from db.reader import Reader
 from db.records import Item, NewItem, StoredEncoder
 from db.schema import (
     EncoderRow,
     FailureRow,
+    FileRow,
     GalleryRow,
     GenerationRow,
     ItemRow,
@@ -27,6 +29,8 @@ from db.schema import (
 
 # Ids named in one statement; SQLite takes 32,766 parameters.
 _IDS = 10_000
+# Bytes of a file that a row holds.
+_PART = 8 * 2**20
 # What stays of an item that is removed.
 _KEPT = [column.name for column in ItemRow.__table__.columns]
 
@@ -39,9 +43,13 @@ def now() -> datetime:
 class Writer(Reader):
     """Changes of one transaction: all of them happen, at one new sequence number, or none."""
 
-    def __init__(self, connection: Connection) -> None:
-        super().__init__(connection)
-        connection.execute(update(GalleryRow).values(seq=GalleryRow.seq + 1))
+    def __init__(self, connection: Connection, backend: Backend) -> None:
+        super().__init__(connection, backend)
+        # First of all: on PostgreSQL this row's lock is what makes writers wait in turn, so that
+        # sequence numbers are given out in the order of commits.
+        self.seq = connection.execute(
+            update(GalleryRow).values(seq=GalleryRow.seq + 1).returning(GalleryRow.seq)
+        ).scalar_one()
 
     def add_items(self, items: Sequence[NewItem], vectors: NDArray[np.float32]) -> list[int]:
         """Store new items with their vectors and return their ids, in the same order.
@@ -58,9 +66,8 @@ class Writer(Reader):
         if not items:
             return []
         added_at = now()
-        query = insert(ItemRow).returning(ItemRow.id, sort_by_parameter_order=True)
-        values = [_columns(item) | {"added_at": added_at} for item in items]
-        ids = list(self._connection.scalars(query, values))
+        rows = [_columns(item) | {"added_at": added_at} for item in items]
+        ids = self._backend.insert_items(self._connection, rows)
         self._count(items=len(ids))
         self.add_vectors(ids, vectors, self.encoder)
         self.forget_failures([item.path for item in items])
@@ -119,13 +126,10 @@ class Writer(Reader):
                 f"Item {item_id} can't be restored, as its photo was added again as item "
                 f"{other.id}."
             )
-        data = self._connection.scalar(
-            select(VectorRow.data)
-            .where(VectorRow.item_id == item_id, self._mine())
-            .order_by(VectorRow.id.desc())
-            .limit(1)
+        latest = self._connection.scalar(
+            select(func.max(VectorRow.id)).where(VectorRow.item_id == item_id, self._mine())
         )
-        if data is None:
+        if latest is None:
             raise NotRestorable(
                 f"Item {item_id} was removed before the gallery got its encoder, so it has no "
                 "vector to restore: add its photo again."
@@ -133,13 +137,11 @@ class Writer(Reader):
         values = {name: getattr(row, name) for name in _KEPT}
         self._connection.execute(insert(ItemRow).values(values))
         self._connection.execute(delete(RemovedItemRow).where(RemovedItemRow.id == item_id))
+        again = (VectorRow.item_id, VectorRow.encoder_id, literal(self.seq), VectorRow.data)
         self._connection.execute(
-            insert(VectorRow).values(
-                item_id=item_id,
-                encoder_id=self.encoder.id,
-                added_seq=self.seq,
-                removed_seq=None,
-                data=data,
+            insert(VectorRow).from_select(
+                ["item_id", "encoder_id", "added_seq", "data"],
+                select(*again).where(VectorRow.id == latest),
             )
         )
         self._count(items=1, changes=1)
@@ -168,7 +170,7 @@ class Writer(Reader):
         """Note an encoder whose vectors are to come, and return it with the store's number."""
         values = {"name": name, "dim": dim}
         row_id = self._connection.execute(
-            upsert(EncoderRow)
+            self._backend.upsert(EncoderRow)
             .values(fingerprint=fingerprint, added_at=now(), **values)
             .on_conflict_do_update(index_elements=[EncoderRow.fingerprint], set_=values)
             .returning(EncoderRow.id)
@@ -195,13 +197,15 @@ class Writer(Reader):
                 f"Vectors of shape {vectors.shape} can't be stored for {len(item_ids)} items: the "
                 f"encoder {encoder.name} makes ({encoder.dim},) for each."
             )
-        common = {"encoder_id": encoder.id, "added_seq": self.seq, "removed_seq": None}
-        values = [
-            {"item_id": item_id, "data": vector.tobytes(), **common}
-            for item_id, vector in zip(item_ids, vectors.astype("<f2"), strict=True)
-        ]
-        self._connection.execute(insert(VectorRow), values)
-        self._count(changes=len(values))
+        if item_ids:
+            self._backend.insert_vectors(
+                self._connection,
+                item_ids,
+                vectors.astype(np.float16),
+                encoder_id=encoder.id,
+                seq=self.seq,
+            )
+            self._count(changes=len(item_ids))
 
     def drop_unfinished_vectors(self, *, but: StoredEncoder | None = None) -> None:
         """Delete the vectors of encoders the gallery does not belong to, except one encoder's."""
@@ -242,7 +246,7 @@ class Writer(Reader):
         """Note that a file could not become an item; a later note replaces an earlier one."""
         values = {"reason": reason, "failed_at": now()}
         self._connection.execute(
-            upsert(FailureRow)
+            self._backend.upsert(FailureRow)
             .values(path=path, **values)
             .on_conflict_do_update(index_elements=[FailureRow.path], set_=values)
         )
@@ -313,6 +317,23 @@ class Writer(Reader):
             left = select(VectorRow.id).where(VectorRow.item_id == RemovedItemRow.id)
             self._connection.execute(delete(RemovedItemRow).where(~left.exists()))
         return purged
+
+    # Files
+
+    def put_file(self, name: str, data: bytes) -> None:
+        """Keep a file; it takes the place of one of the same name."""
+        self._connection.execute(delete(FileRow).where(FileRow.name == name))
+        sha256 = hashlib.sha256(data).hexdigest()
+        for part, start in enumerate(range(0, max(len(data), 1), _PART)):
+            piece = data[start : start + _PART]
+            self._connection.execute(
+                insert(FileRow).values(name=name, part=part, sha256=sha256, data=piece)
+            )
+
+    def drop_files(self, prefix: str) -> None:
+        """Forget the files whose names begin with a text."""
+        begins = func.substr(FileRow.name, 1, len(prefix)) == prefix
+        self._connection.execute(delete(FileRow).where(begins))
 
     def _remove_vectors(self, item_ids: Sequence[int]) -> None:
         gone = self._connection.execute(

@@ -14,9 +14,8 @@ DIM = 4
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    path = tmp_path / "gallery.db"
-    made = Store.create(path, fingerprint="f", encoder_name="tiny", dim=DIM, settings={})
+def store(store_place: Path | str) -> Iterator[Store]:
+    made = Store.create(store_place, fingerprint="f", encoder_name="tiny", dim=DIM, settings={})
     yield made
     made.close()
 

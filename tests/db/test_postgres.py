@@ -1,0 +1,413 @@
+"""A store on PostgreSQL: what goes wrong is told, and nothing that was told as done is lost."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from postgres_server import PostgresServer
+from psycopg import sql
+
+from db import NewItem, Reader, Store, StoreError
+from db.place import is_url
+
+DIM = 8
+WORKER = Path(__file__).with_name("writing_worker.py")
+
+
+def vectors(count: int) -> np.ndarray:
+    drawn = np.random.default_rng(count).standard_normal((count, DIM)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def new_item(path: str, **changes: object) -> NewItem:
+    values = {"content_hash": "0", "width": 1, "height": 1, "file_size": 1, "mtime_ns": 1}
+    return NewItem(path=path, **(values | changes))
+
+
+def create(url: str) -> Store:
+    return Store.create(url, fingerprint="f", encoder_name="e", dim=DIM, settings={})
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[Store]:
+    made = create(postgres_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may kill."""
+    with PostgresServer() as server:
+        yield server
+
+
+def add(store: Store, *paths: str) -> list[int]:
+    with store.write() as tx:
+        return tx.add_items([new_item(path) for path in paths], vectors(len(paths)))
+
+
+def paths(store: Store) -> list[str]:
+    with store.read() as tx:
+        return sorted(item.path for item in tx.items())
+
+
+def cut(url: str) -> None:
+    """End all sessions of a database but one's own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+# What is refused
+
+
+def refusal(url: str) -> str:
+    with pytest.raises(StoreError) as refused:
+        Store.open(url)
+    assert "secret" not in str(refused.value)
+    assert str(refused.value).count("\n") == 0
+    return str(refused.value)
+
+
+def test_what_is_no_gallery_is_told(postgres_server: PostgresServer, postgres_url: str) -> None:
+    assert "is no lookalike store" in refusal(postgres_url)
+    port, start = postgres_server.port, "postgresql://lookalike:secret@127.0.0.1"
+    assert "There is no database" in refusal(f"{start}:{port}/absent")
+    assert "createdb" in refusal(f"{start}:{port}/absent?password=secret")
+    assert "can't be reached" in refusal(f"{start}:1/gallery")
+    nobody = f"postgresql://nobody:secret@127.0.0.1:{port}/postgres"
+    assert "check the user and the password" in refusal(nobody)
+    assert "can't be read" in refusal("postgresql://me:secret/@host:port/gallery")
+
+
+def test_what_is_in_the_way_is_told(store: Store, postgres_server: PostgresServer) -> None:
+    url = postgres_server.new_database()
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE items (x int)")
+    with pytest.raises(StoreError, match="has a table items that is not lookalike's"):
+        create(url)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)
+        assert connection.execute("SELECT to_regclass('vectors')").fetchone() == (None,)
+
+
+def test_a_user_who_may_do_little_is_told(postgres_server: PostgresServer) -> None:
+    url = postgres_server.new_database()
+    role = f"guest_{url.rpartition('_')[2]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+    theirs = url.replace("lookalike@", f"{role}@")
+    with pytest.raises(StoreError, match="let an administrator run `CREATE EXTENSION vector`"):
+        create(theirs)
+    create(url).close()
+    with pytest.raises(StoreError, match="does not let this user do that"):
+        Store.open(theirs)
+
+
+def test_a_server_that_stops_is_told(own_server: PostgresServer) -> None:
+    store = create(own_server.new_database())
+    add(store, "a")
+    with store.glance() as glance:
+        assert glance.seq == 1
+    own_server.kill()
+    for ask in (store.read, store.glance, store.write, store.sharing):
+        with pytest.raises(StoreError, match=r"can't be reached|broke"), ask():
+            pass
+    own_server.start()
+    # What broke while nobody used it is nobody's concern.
+    with store.glance() as glance:
+        assert glance.seq == 1
+    add(store, "b")
+    assert paths(store) == ["a", "b"]
+    store.close()
+
+
+def test_a_connection_cut_in_a_write_leaves_nothing(store: Store, postgres_url: str) -> None:
+    add(store, "a")
+    for more in (1, 20):
+        broke = r"broke .* nothing of what was under way is kept"
+        with pytest.raises(StoreError, match=broke), store.write() as tx:
+            tx.add_items([new_item("b")], vectors(1))
+            cut(postgres_url)
+            tx.add_items([new_item(f"/{n}") for n in range(more)], vectors(more))
+    broke = "as a write ended: it is wholly there or wholly absent"
+    with pytest.raises(StoreError, match=broke), store.write() as tx:
+        tx.add_items([new_item("d")], vectors(1))
+        cut(postgres_url)
+    with pytest.raises(StoreError, match="broke"), store.read() as tx:
+        cut(postgres_url)
+        tx.count_items()
+    with pytest.raises(StoreError, match="broke"), store.glance() as glance:
+        cut(postgres_url)
+        glance.identities([1])
+    assert paths(store) == ["a"]
+    with store.read() as tx:
+        assert tx.seq == 1
+
+
+def test_text_that_cannot_be_kept_is_refused(store: Store) -> None:
+    for hostile in (
+        new_item("a\0b"),
+        new_item("a", label="\0"),
+        new_item("a", metadata={"k": "\0"}),
+        new_item("a", metadata={"\0": "v"}),
+    ):
+        for count in (1, 20):
+            items = [hostile, *(new_item(f"/{n}") for n in range(1, count))]
+            with pytest.raises(StoreError, match="NUL"), store.write() as tx:
+                tx.add_items(items, vectors(count))
+    assert paths(store) == []
+    kept = {"k": "\\u0000 \\", "\\": '%s :x "', "😀": "ü"}
+    with store.write() as tx:
+        tx.add_items([new_item("%s", metadata=kept)], vectors(1))
+    with store.read() as tx:
+        (item,) = tx.items()
+        assert item.metadata == kept
+        assert tx.metadata_fields() == sorted(kept)
+
+
+# What is kept
+
+
+@pytest.mark.parametrize("count", [3, 300])
+def test_many_items_come_back_in_their_order(store: Store, count: int) -> None:
+    named = [
+        new_item(
+            f"/ü😀%s:x\\N\t{n}", label=None if n % 3 else f"'{n}", metadata={"z": n, "a": "\n"}
+        )
+        for n in range(count)
+    ]
+    with store.write() as tx:
+        ids = tx.add_items(named, vectors(count))
+    with store.read() as tx:
+        found = list(tx.items())
+        stored = np.concatenate([part.data for part in tx.vectors(chunk=7)])
+    assert [item.id for item in found] == ids == sorted(ids)
+    assert [(one.path, one.label, one.metadata) for one in found] == [
+        (one.path, one.label, one.metadata) for one in named
+    ]
+    assert list(found[0].metadata) == ["z", "a"]
+    np.testing.assert_array_equal(stored, vectors(count).astype(np.float16))
+
+
+def test_ids_of_what_was_undone_are_not_given_out_again(store: Store) -> None:
+    seen: list[int] = []
+    for count in (2, 30):
+        with pytest.raises(RuntimeError), store.write() as tx:
+            seen += tx.add_items([new_item(f"/{n}") for n in range(count)], vectors(count))
+            raise RuntimeError
+    assert not set(seen) & set(add(store, *(f"/{n}" for n in range(30))))
+
+
+def test_letters_are_compared_as_in_a_file_whatever_the_locale(
+    postgres_server: PostgresServer,
+) -> None:
+    url = postgres_server.new_database()
+    name = f"unicode_{url.rpartition('_')[2]}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL(
+                "CREATE DATABASE {} TEMPLATE template0 "
+                "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+            ).format(sql.Identifier(name))
+        )
+    store = create(url.rpartition("/")[0] + f"/{name}")
+    labels = ["B", "a", "Ä", "b", "É", "Z"]
+    with store.write() as tx:
+        tx.add_items(
+            [new_item(f"/{one}.jpg", label=one, metadata={"k": one}) for one in labels],
+            vectors(len(labels)),
+        )
+    with store.read() as tx:
+        assert list(tx.label_counts()) == sorted(labels)
+        for text, label in (("É", ["É"]), ("é", []), ("z", ["Z"])):
+            assert [item.label for item in tx.find_items(text=text)[0]] == label
+        collations = tx.driver_connection.execute(
+            "SELECT DISTINCT attcollation::regcollation::text FROM pg_attribute "
+            "WHERE attrelid IN ('items'::regclass, 'failures'::regclass) AND attcollation <> 0"
+        ).fetchall()
+    assert collations == [('"C"',)]
+    store.close()
+
+
+def test_space_is_given_back(store: Store) -> None:
+    ids = add(store, *(f"/{n}" for n in range(2000)))
+    with store.write() as tx:
+        tx.remove_items(ids)
+        tx.purge_vectors(up_to=tx.seq)
+    assert store.shrink(0.2) > 0
+    assert store.damage() == []
+
+
+def test_a_passwords_place_is_not_shown(postgres_url: str) -> None:
+    store = create(postgres_url.replace("@", ":secret@") + "?sslpassword=secret")
+    assert (store.place, store.is_shared) == (postgres_url, True)
+    store.close()
+    assert is_url(postgres_url)
+    assert not is_url(Path("postgresql://"))
+
+
+# Many at once
+
+
+def follow(tx: Reader, held: dict[int, int], after: int) -> None:
+    """Bring what a follower of the change log holds, items by vector, to a snapshot."""
+    for part in tx.vectors(after_seq=after):
+        held.update(zip(part.ids.tolist(), part.item_ids.tolist(), strict=True))
+    for gone in tx.removed_since(after):
+        held.pop(gone, None)
+
+
+def everything(tx: Reader) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for part in tx.vectors():
+        found.update(zip(part.ids.tolist(), part.item_ids.tolist(), strict=True))
+    return found
+
+
+def test_followers_of_many_writers_miss_nothing(store: Store, postgres_url: str) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, str(WORKER), postgres_url, f"w{number}", "25"])
+        for number in range(3)
+    ]
+    finished, faults = threading.Event(), list[str]()
+
+    def read() -> None:
+        own, held, after = Store.open(postgres_url), dict[int, int](), 0
+        while True:
+            last = finished.is_set()
+            with own.read() as tx:
+                follow(tx, held, after)
+                after = tx.seq
+                if held != everything(tx) or tx.count_items() != len(held):
+                    faults.append(f"at {after}")
+            if last:
+                break
+        own.close()
+        if not held:
+            faults.append("nothing was followed")
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    codes = [writer.wait(120) for writer in writers]
+    finished.set()
+    for reader in readers:
+        reader.join()
+    assert (codes, faults) == ([0, 0, 0], [])
+    with store.read() as tx:
+        # Each writes 25 times: adds two items, and from the second time on removes one.
+        assert (tx.seq, tx.count_items()) == (75, 75 * 2 - 72)
+
+
+def test_what_was_told_as_done_outlives_a_killed_server(own_server: PostgresServer) -> None:
+    url = own_server.new_database()
+    create(url).close()
+    writer = subprocess.Popen(
+        [sys.executable, str(WORKER), url, "w", "100000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert writer.stdout is not None
+    told = [writer.stdout.readline().split() for _ in range(5)]
+    own_server.kill()
+    told += [line.split() for line in writer.stdout]
+    assert writer.wait(60) != 0
+    writer.stdout.close()
+    own_server.start()
+    store = Store.open(url)
+    with store.read() as tx:
+        # The last write may have become durable without anybody being told.
+        assert tx.seq in (len(told), len(told) + 1)
+        found = list(tx.items())
+        kept = {item.path for item in found}
+        assert {path for line in told[-1:] for path in line} <= kept or tx.seq > len(told)
+        # Whole writes only: two items come at each, and one goes from the second on.
+        assert len(kept) == tx.seq + 1 == tx.count_items() == tx.count_vectors()
+        assert [item.id for item in tx.items_without_vector()] == []
+    add(store, "after")
+    store.close()
+
+
+# Sharing work
+
+
+def test_a_photo_is_granted_to_one_builder(store: Store) -> None:
+    with store.sharing() as first, store.sharing() as second:
+        assert first.claim(["b", "a", "'; --"]) == {"a", "b", "'; --"}
+        assert second.claim(["c", "a"]) == {"c"}
+        assert first.claim(["a", "c"]) == {"a"}
+        first.release(["a", "never"])
+        assert second.claim(["a", "b"]) == {"a"}
+        second.release(["b"])
+        assert second.claim(["b"]) == set()
+        assert second.claim([]) == set()
+    with store.sharing() as third, store.read() as tx:
+        assert third.claim(["a", "b", "c"]) == {"a", "b", "c"}
+        assert tx.seq == 0
+
+
+def test_what_a_dead_builder_claimed_is_free(store: Store, postgres_url: str) -> None:
+    command = [sys.executable, str(WORKER), postgres_url, "claim", "a"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as builder:
+        assert builder.stdout is not None
+        assert builder.stdout.readline() == "a\n"
+        with store.sharing() as share:
+            assert share.claim(["a"]) == set()
+            builder.send_signal(signal.SIGKILL)
+            builder.wait()
+            while not share.claim(["a"]):
+                pass
+
+
+def test_many_builders_are_never_granted_the_same(store: Store) -> None:
+    everything = [f"/{n}" for n in range(300)]
+    barrier = threading.Barrier(4)
+    granted: list[set[str]] = []
+
+    def build(number: int) -> None:
+        rng = np.random.default_rng(number)
+        own: set[str] = set()
+        with store.sharing() as share:
+            for _ in range(10):
+                own |= share.claim(rng.permutation(everything)[:40].tolist())
+            granted.append(own)
+            barrier.wait(60)
+
+    threads = [threading.Thread(target=build, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(map(len, granted)) == len(set().union(*granted))
+
+
+def test_a_lock_by_name_is_held_by_one(store: Store) -> None:
+    entered, order = threading.Event(), list[str]()
+
+    def second() -> None:
+        entered.set()
+        with store.exclusive("index"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with store.exclusive("index"), store.exclusive("another"):
+        thread.start()
+        entered.wait()
+        with store.write() as tx:  # which it does not keep from writing
+            tx.set_settings({"a": 1})
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
