@@ -39,6 +39,8 @@ class IvfIndex:
     def __init__(self, main: Any) -> None:
         """Take in a trained `faiss.IndexIVF`, which holds vectors under their ids or none."""
         self._main = main
+        # A single query compares its way through all centres: half the bytes, half the time.
+        self._centres = _in_16_bits(main.quantizer)
         self._since = _empty_like(main)
         self._main_ids = _ids_of(main)
         self._since_ids: set[int] = set()
@@ -201,7 +203,8 @@ class IvfIndex:
         elif (parameters := self._told.get(probes)) is None:
             parameters = self._told[probes] = search_parameters(probes, selected)
         # Looked up once for both: comparing with the centres takes a good part of the time.
-        nearness, cells = self._main.quantizer.search(queries, probes)
+        centres = self._main.quantizer if len(queries) >= _MANY_QUERIES else self._centres
+        nearness, cells = centres.search(queries, probes)
         similarities, ids = _search_cells(self._main, queries, k, cells, nearness, parameters)
         if not self._since_ids:
             return similarities, ids
@@ -275,6 +278,17 @@ def empty_cells(centres: Any, dim: int, cells: int) -> Any:
     )
     empty.is_trained = True  # 16-bit floats have nothing to learn
     return empty
+
+
+def _in_16_bits(centres: Any) -> Any:
+    import faiss
+
+    rounded = faiss.IndexScalarQuantizer(
+        centres.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    if centres.ntotal:
+        rounded.add(centres.reconstruct_n(0, centres.ntotal))
+    return rounded
 
 
 def _empty_like(index: Any) -> Any:
