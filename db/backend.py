@@ -105,6 +105,12 @@ class Backend(Protocol):
             seq: The sequence number.
         """
 
+    def lent(self) -> AbstractContextManager[Any]:
+        """Lend a driver's connection where each statement is a transaction of its own."""
+
+    def size(self, connection: Connection, /) -> int:
+        """Return how many bytes the tables and their indexes take."""
+
     def damage(self) -> list[str]:
         """Let the database prove what it holds; return what it finds."""
 

@@ -30,6 +30,14 @@ class Glance(Protocol):
             encoder: The encoder whose vectors they are.
         """
 
+    def live(self, vector_ids: Sequence[int], encoder: StoredEncoder) -> set[int]:
+        """Return those of some vectors that are live.
+
+        Args:
+            vector_ids: Distinct numbers.
+            encoder: The encoder whose vectors they are.
+        """
+
     def identities(self, vector_ids: Sequence[int]) -> dict[int, str | int]:
         """Return what the items of vectors show: a label, or the number of an item without one.
 

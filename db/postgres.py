@@ -191,16 +191,14 @@ class PostgresBackend:
             By how many bytes the tables are smaller: only what is free at their ends is given back.
         """
         tables = ", ".join(sorted(Base.metadata.tables))
-        size = "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) name"
-        with self.told(), self.lent() as connection:
-
-            def bytes_used() -> int:
-                names = list(Base.metadata.tables)
-                return int(connection.execute(size, [names]).fetchone()[0])
-
-            before = bytes_used()
+        with self.lent() as connection:
+            before = _size(connection)
             connection.execute(f"VACUUM (ANALYZE) {tables}")
-            return max(before - bytes_used(), 0)
+            return max(before - _size(connection), 0)
+
+    def size(self, connection: Connection) -> int:
+        """Ask the server for the size of each."""
+        return _size(connection.connection.driver_connection)
 
     def sharing(self) -> AbstractContextManager[Share]:
         """Share the work of building with builders on other machines."""
@@ -228,7 +226,8 @@ class PostgresBackend:
         """Lend a connection as `new_connection` makes it."""
         connection = self.new_connection()
         try:
-            yield connection
+            with self.told():
+                yield connection
         finally:
             connection.close()
 
@@ -250,3 +249,8 @@ class PostgresBackend:
         """Close all connections."""
         self._glances.close()
         self.engine.dispose()
+
+
+def _size(connection: Any) -> int:
+    size = "SELECT sum(pg_total_relation_size(to_regclass(name))) FROM unnest(%s::text[]) AS name"
+    return int(connection.execute(size, [list(Base.metadata.tables)]).fetchone()[0])

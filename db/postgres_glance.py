@@ -26,6 +26,9 @@ _CANDIDATES = """
     FROM vectors AS v JOIN items AS i ON i.id = v.item_id
     WHERE v.encoder_id = %s AND v.removed_seq IS NULL AND v.id = ANY(%s::int8[])
 """
+_LIVE = """
+    SELECT id FROM vectors WHERE encoder_id = %s AND removed_seq IS NULL AND id = ANY(%s::int8[])
+"""
 _IDENTITIES = """
     SELECT v.id, i.label, i.id
     FROM vectors AS v JOIN items AS i ON i.id = v.item_id
@@ -56,6 +59,10 @@ class PostgresGlance:
             Candidate(vector_id, item_id, from_binary(data), *shown)
             for vector_id, item_id, data, *shown in rows
         ]
+
+    def live(self, vector_ids: Sequence[int], encoder: StoredEncoder) -> set[int]:
+        """Return those of some vectors that are live."""
+        return {row[0] for row in self._ask(_LIVE, encoder.id, [int(one) for one in vector_ids])}
 
     def identities(self, vector_ids: Sequence[int]) -> dict[int, str | int]:
         """Return what the items of vectors show: a label, or the number of an item without one."""

@@ -73,6 +73,15 @@ class Reader:
         ).one_or_none()
         return None if row is None else StoredEncoder(row.id, row.fingerprint, row.name, row.dim)
 
+    def other_encoders(self) -> list[StoredEncoder]:
+        """Return the encoders that have or had vectors here, but the gallery's own."""
+        rows = self._connection.execute(select(EncoderRow).where(EncoderRow.id != self.encoder.id))
+        return [StoredEncoder(row.id, row.fingerprint, row.name, row.dim) for row in rows]
+
+    def size(self) -> int:
+        """How many bytes the store takes."""
+        return self._backend.size(self._connection)
+
     def seen_through(self, encoder: StoredEncoder) -> Reader:
         """Return the same snapshot as if the gallery belonged to `encoder`."""
         other = Reader(self._connection, self._backend)
@@ -298,9 +307,16 @@ class Reader:
         query = select(func.count()).select_from(VectorRow).where(*self._live())
         return int(self._connection.scalar(query) or 0)
 
-    def removed_since(self, seq: int) -> list[int]:
-        """Return the ids of the vectors that went after `seq`, at least `purged_seq`."""
+    def removed_since(self, seq: int, *, until: int | None = None) -> list[int]:
+        """Return the ids of the vectors that went after `seq`, at least `purged_seq`.
+
+        Args:
+            seq: A sequence number.
+            until: Only those that had gone by this one.
+        """
         query = select(VectorRow.id).where(self._mine(), VectorRow.removed_seq > seq)
+        if until is not None:
+            query = query.where(VectorRow.removed_seq <= until)
         return list(self._connection.scalars(query))
 
     # The rest

@@ -168,6 +168,15 @@ class SqliteBackend:
         ]
         connection.execute(insert(VectorRow), values)
 
+    def lent(self) -> AbstractContextManager[Any]:
+        """Refuse: nothing but the store is in the file."""
+        raise StoreError(f"{self.place} is a file, and lends its connections to nobody.")
+
+    def size(self, connection: Connection) -> int:
+        """Return the size of all pages."""
+        pages = connection.scalar(text("PRAGMA page_count")) or 0
+        return int(pages) * int(connection.scalar(text("PRAGMA page_size")) or 0)
+
     def damage(self) -> list[str]:
         """Let SQLite prove its file; return what it finds, nothing when all is well."""
         with transaction(self, "read") as connection:

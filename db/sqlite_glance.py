@@ -27,6 +27,9 @@ _CANDIDATES = """
     WHERE v.encoder_id = ? AND v.removed_seq IS NULL AND v.id IN ({})
 """
 
+_LIVE = """
+    SELECT id FROM vectors WHERE encoder_id = ? AND removed_seq IS NULL AND id IN ({})
+"""
 _IDENTITIES = """
     SELECT v.id, coalesce(i.label, i.id)
     FROM vectors AS v JOIN items AS i ON i.id = v.item_id
@@ -58,6 +61,15 @@ class SqliteGlance:
             query = _CANDIDATES.format(",".join("?" * len(part)))
             rows = self._connection.execute(query, (encoder.id, *part))
             found += map(Candidate._make, rows)
+        return found
+
+    def live(self, vector_ids: Sequence[int], encoder: StoredEncoder) -> set[int]:
+        """Return those of some vectors that are live."""
+        found: set[int] = set()
+        for start in range(0, len(vector_ids), _IDS):
+            part = vector_ids[start : start + _IDS]
+            query = _LIVE.format(",".join("?" * len(part)))
+            found.update(row[0] for row in self._connection.execute(query, (encoder.id, *part)))
         return found
 
     def identities(self, vector_ids: Sequence[int]) -> dict[int, str | int]:

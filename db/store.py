@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, inspect
 
 from db import migrate
 from db.backend import Backend, transaction
@@ -46,6 +46,7 @@ class Store:
         encoder_name: str,
         dim: int,
         settings: dict[str, Any],
+        prepare: Callable[[Writer], None] | None = None,
     ) -> Self:
         """Create a store for the vectors of one encoder.
 
@@ -55,6 +56,8 @@ class Store:
             encoder_name: What the user called it.
             dim: Length of its vectors.
             settings: The gallery's settings.
+            prepare: Writes what the store is to hold from the first, in the transaction that makes
+                it: there is all of it or nothing.
 
         Raises:
             StoreError: There is one already, the file is to lie on a network file system, or the
@@ -79,6 +82,8 @@ class Store:
                         uid=uuid.uuid4().hex,
                     )
                 )
+                if prepare is not None:
+                    prepare(Writer(connection, backend))
         except BaseException:
             backend.close()
             raise
@@ -110,6 +115,22 @@ class Store:
             backend.close()
             raise
         return cls(backend)
+
+    @classmethod
+    def is_free(cls, place: Path | str) -> bool:
+        """Whether there is no store at a place yet.
+
+        Raises:
+            StoreError: The database can't be reached.
+        """
+        if not is_url(place):
+            return not Path(place).exists()
+        backend = _backend(place)
+        try:
+            with transaction(backend, "read") as connection:
+                return not inspect(connection).has_table(GalleryRow.__tablename__)
+        finally:
+            backend.close()
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
@@ -165,6 +186,17 @@ class Store:
             StoreError: The store is a file, or the database can't be reached.
         """
         return self._backend.exclusive(name)
+
+    def lent(self) -> AbstractContextManager[Any]:
+        """Lend a driver's connection where each statement is a transaction of its own.
+
+        For what an index in the same database needs beside transactions. Its refusals are
+        `StoreError`.
+
+        Raises:
+            StoreError: The store is a file, or the database can't be reached.
+        """
+        return self._backend.lent()
 
     def damage(self) -> list[str]:
         """Let the database prove what it holds; return what it finds, nothing when all is well.
