@@ -286,6 +286,24 @@ class MilvusIndex:
             hits = _nearer(hits, look(queries, k, _among(some), depth))
         return hits
 
+    def missing(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some ids that are not held.
+
+        Raises:
+            CollectionGone: The collection isn't there any more.
+            EngineError: The server can't be asked.
+        """
+        held = [
+            np.array(
+                self._query(_among(some), [_ID], self._timestamp)
+                .fields_data[0]
+                .scalars.long_data.data,
+                dtype=np.int64,
+            )
+            for some in _batches(ids, _IDS)
+        ]
+        return np.setdiff1d(ids, np.concatenate([np.empty(0, dtype=np.int64), *held]))
+
     def close(self) -> None:
         """Let the connection go; the collection stays."""
         self._closed = True
