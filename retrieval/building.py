@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from db import Item, NewItem, Store, Writer
 from retrieval.belonging import require_encoder
+from retrieval.dividing import Division
 from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, Unreadable, embed
 from retrieval.encoders import Encoder
 from retrieval.paths import AnyPath, any_path, missing
@@ -125,18 +126,35 @@ class Builder:
         self._relabel(relabelled)
         done = total - len(todo)
         self._progress(done, total)
+        with self._store.sharing() as share:
+            division = Division(
+                self._store, share, todo, lambda one, item: _is_as_stored(one.path, item)
+            )
+            for mine in division.rounds():
+                done = self._embed(mine, division, done, total)
+        self.report.unchanged += len(division.done_by_others)
+        self._progress(total, total)
+        return self.report
+
+    def _embed(self, mine: Iterator[Source], division: Division, done: int, total: int) -> int:
         outcomes: list[Outcome] = []
         committed = time.monotonic()
-        for outcome in embed(todo, self._encoder, is_known=self._is_known):
+
+        def commit() -> None:
+            self._commit(outcomes)
+            division.release([one.source for one in outcomes])
+            outcomes.clear()
+
+        for outcome in embed(mine, self._encoder, is_known=self._is_known):
             outcomes.append(outcome)
             done += 1
             self._progress(done, total)
             overdue = time.monotonic() - committed > _COMMIT_SECONDS
             if len(outcomes) >= _COMMIT_PHOTOS or overdue:
-                self._commit(outcomes)
-                outcomes, committed = [], time.monotonic()
-        self._commit(outcomes)
-        return self.report
+                commit()
+                committed = time.monotonic()
+        commit()
+        return done
 
     def settle_gone(self, folder: AnyPath, sources: Iterable[Source], *, prune: bool) -> None:
         """Report, and with `prune` remove, the items of `folder` that `sources` doesn't name."""

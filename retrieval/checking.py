@@ -14,11 +14,14 @@ from retrieval.encoder_folders import coming_encoder, leftovers
 from retrieval.encoders import Artifact
 from retrieval.errors import GalleryError
 from retrieval.folder import INDEX
+from retrieval.home import Home
+from retrieval.index_choice import check_engine
 from retrieval.paths import missing
 from retrieval.remote import RemoteError
 from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
 
+_STORED = {False: "gallery.db", True: "the database"}
 # float16 keeps a unit vector's length to about one part in ten thousand.
 _LENGTH_TOLERANCE = 1e-3
 
@@ -32,7 +35,7 @@ class CheckReport:
         notes: What is worth knowing but harms no answer.
         items: How many items were looked at.
         vectors: How many vectors were looked at.
-        generations: How many index files were looked at.
+        generations: How many indexes were looked at.
     """
 
     problems: tuple[str, ...]
@@ -47,28 +50,32 @@ class CheckReport:
         return not self.problems
 
 
-def check(store: Store, artifact: Artifact, folder: Path) -> CheckReport:
-    """Look at every item, vector, encoder file, index file and verifier of the gallery in `folder`.
+def check(store: Store, artifact: Artifact, home: Home) -> CheckReport:
+    """Look at every item, vector, encoder file, index and verifier of a gallery.
 
     Raises:
         EncoderChanged: The gallery does not belong to this encoder any more.
     """
     problems, notes = artifact.damage(), list[str]()
     try:
-        load_verifier(folder / VERIFIER, artifact.spec.fingerprint)
+        load_verifier(home.path / VERIFIER, artifact.spec.fingerprint)
     except GalleryError as error:
         problems.append(str(error))
     try:
         problems += [
-            f"The store is damaged ({text}): restore gallery.db from a backup."
+            f"The store is damaged ({text}): restore {_STORED[store.is_shared]} from a backup."
             for text in store.damage()
         ]
         with store.read() as tx:
             require_encoder(tx, artifact.spec.fingerprint)
             items = {item.id: item.path for item in tx.items()}
             vectors = _check_vectors(tx, set(items), problems)
-            generations = _check_generations(tx, folder / INDEX, problems, notes)
-            _note_other_encoders(tx, folder, len(items), notes)
+            if store.is_shared:
+                generations = 1
+                check_engine(store, tx, problems, notes)
+            else:
+                generations = _check_generations(tx, home.path / INDEX, problems, notes)
+            _note_other_encoders(tx, home, len(items), notes)
     except StoreError as error:
         return CheckReport((*problems, str(error)), tuple(notes), 0, 0, 0)
     try:
@@ -97,8 +104,8 @@ def _check_vectors(tx: Reader, item_ids: set[int], problems: list[str]) -> int:
         for item_id in part.item_ids.tolist():
             if item_id not in item_ids:
                 problems.append(
-                    f"There is a vector for item {item_id}, which does not exist: restore "
-                    "gallery.db from a backup."
+                    f"There is a vector for item {item_id}, which does not exist: restore the "
+                    "store from a backup."
                 )
             elif item_id in seen:
                 problems.append(f"Item {item_id} has two vectors: remove it and add it again.")
@@ -110,17 +117,18 @@ def _check_vectors(tx: Reader, item_ids: set[int], problems: list[str]) -> int:
     return count
 
 
-def _note_other_encoders(tx: Reader, folder: Path, items: int, notes: list[str]) -> None:
+def _note_other_encoders(tx: Reader, home: Home, items: int, notes: list[str]) -> None:
     notes += [
         f"{path} is left from another encoder and not needed any more: delete it at will."
-        for path in leftovers(folder, tx)
+        for path in leftovers(home, tx)
     ]
     coming = coming_encoder(tx)
     if coming is not None:
         done = items - sum(1 for _ in tx.seen_through(coming).items_without_vector())
         notes.append(
             f"A reembed to {coming.name} was begun, {done} of {items} items have their vector: the "
-            f"same command goes on, and `lookalike reembed -g {folder} --encoder current` drops it."
+            f"same command goes on, and `lookalike reembed -g {home.name} --encoder current` drops "
+            "it."
         )
 
 

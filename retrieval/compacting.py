@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db import Store
-from retrieval.generations import usable, write_generation
+from retrieval.index_choice import purgeable_seq, settle_index
 
 # The share of free pages from which on the file is rewritten without them.
 _FREE_SHARE = 0.25
@@ -17,7 +17,7 @@ class CompactReport:
     """What a compaction did.
 
     Attributes:
-        generation: Whether a new index file was written; if not, there was nothing new in it.
+        generation: Whether a new index was made; if not, there was nothing new in it.
         purged: Vectors deleted that had gone: of items removed, changed or embedded anew.
         freed: Bytes by which the store's file became smaller.
     """
@@ -39,15 +39,14 @@ def compact(store: Store, folder: Path, fingerprint: str) -> CompactReport:
         StoreError: The store can't be written.
         OSError: The index file can't be written.
     """
-    written = write_generation(store, folder, fingerprint, stale_share=0)
+    written = settle_index(store, folder, fingerprint, stale_share=0)
     purged = 0
     with store.write() as tx:
-        generations = usable(tx)
-        if tx.encoder.fingerprint == fingerprint and generations:
-            newest = generations[0]
-            purged = tx.purge_vectors(up_to=newest.seq)
+        up_to = purgeable_seq(tx, is_shared=store.is_shared)
+        if tx.encoder.fingerprint == fingerprint and up_to is not None:
+            purged = tx.purge_vectors(up_to=up_to)
             # Those before can't be brought up to date any more.
             for generation in tx.generations():
-                if generation.seq < newest.seq:
+                if generation.seq < up_to:
                     tx.drop_generation(generation.id)
     return CompactReport(written, purged, store.shrink(_FREE_SHARE))

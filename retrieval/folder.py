@@ -1,4 +1,4 @@
-"""A gallery's folder: how it comes into being, is opened, and is described."""
+"""How a gallery comes into being, is opened, and is described, wherever it is."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from db import Store, Threshold, require_local
+from db import Store, Threshold, Writer, require_local
 from retrieval.calibration import outgrown
-from retrieval.encoder_folders import ENCODER, load_artifact
+from retrieval.encoder_folders import ENCODER, load_artifact, put_first
 from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS
 from retrieval.errors import GalleryError
 from retrieval.first_threshold import travelling_threshold
-from retrieval.generations import IndexInfo, describe_index
+from retrieval.home import Home
+from retrieval.index_choice import IndexInfo, describe_index
 from retrieval.kept_photos import follow_kept
 from retrieval.paths import AnyPath
+from retrieval.place import Place, home_of_shared, homes
 from retrieval.verifying.model import TrainedVerifier
 from retrieval.verifying.storing import FOLDER as VERIFIER
 from retrieval.verifying.storing import load_verifier
@@ -36,7 +38,7 @@ class GalleryInfo:
     """What a gallery is.
 
     Attributes:
-        path: Its folder.
+        path: Its folder, or its database's URL.
         items: How many items it has.
         labels: How many different labels they have.
         unlabelled: How many items have no label, each an identity of its own.
@@ -51,7 +53,7 @@ class GalleryInfo:
         verifier: The pair classifier with how it was learnt; `None` without one that can be used.
         verifier_problem: Why the verifier that is there can't be used.
         seq: How many writes there have been.
-        size: Bytes on disk.
+        size: Bytes on disk; of one in a database, there and of the files kept on this machine.
     """
 
     path: str
@@ -72,8 +74,8 @@ class GalleryInfo:
     size: int
 
 
-def create_folder(
-    folder: Path,
+def create_gallery(
+    place: Place,
     *,
     encoder: str,
     weights: Path | None,
@@ -81,10 +83,10 @@ def create_folder(
     device: str,
     photos: Sequence[AnyPath] = (),
 ) -> None:
-    """Make the folder of an empty gallery, in one step: a crash leaves no half gallery.
+    """Make an empty gallery, in one step: a crash leaves no half gallery.
 
     Args:
-        folder: Its place.
+        place: Where: a folder that is missing or empty, or an empty database.
         encoder: See `Gallery.create`, as the next three.
         weights: A local checkpoint for a timm model.
         precision: The arithmetic of the encoder.
@@ -94,36 +96,71 @@ def create_folder(
     Raises:
         GalleryError: Something is in the way.
         EncoderError: The encoder can't be had, or can't compute as asked.
-        StoreError: The place is on a network file system.
+        StoreError: The place is on a network file system, or the database can't be used.
     """
-    from retrieval.encoders.factory import make_artifact
-    from retrieval.encoders.quantising import quantise
 
+    def make_encoder(folder: Path) -> Artifact:
+        from retrieval.encoders.factory import make_artifact
+        from retrieval.encoders.quantising import quantise
+
+        artifact = make_artifact(encoder, folder, weights=weights)
+        if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
+            artifact = quantise(artifact, photos)
+        travelling_threshold(artifact.spec)
+        open_encoder(artifact, precision=precision, device=device).close()
+        return artifact
+
+    settings = {"precision": precision}
+    try:
+        if place.folder is None:
+            _create_shared(place, make_encoder, settings)
+        else:
+            _create_folder(place.folder, make_encoder, settings)
+    except OSError as error:
+        raise GalleryError(
+            f"{place} can't be made ({error.strerror or error}): choose another place, or make "
+            "room there."
+        ) from error
+
+
+def _create_folder(
+    folder: Path, make_encoder: Callable[[Path], Artifact], settings: dict[str, str]
+) -> None:
     require_local(folder)  # before an encoder is made for nothing
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _being_made(folder) as new:
-            artifact = make_artifact(encoder, new / ENCODER, weights=weights)
-            if precision == "int8" and not artifact.has(OPENVINO_MODELS["int8"]):
-                artifact = quantise(artifact, photos)
-            travelling_threshold(artifact.spec)
-            open_encoder(artifact, precision=precision, device=device).close()
-            Store.create(
-                new / STORE,
-                fingerprint=artifact.spec.fingerprint,
-                encoder_name=artifact.spec.name,
-                dim=artifact.spec.dim,
-                settings={"precision": precision},
-            ).close()
-            (new / INDEX).mkdir()
-            _put_in_place(new, folder)
-    except OSError as error:
-        raise GalleryError(
-            f"{folder} can't be made ({error.strerror or error}): choose another place, or make "
-            "room there."
-        ) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _being_made(folder) as new:
+        spec = make_encoder(new / ENCODER).spec
+        Store.create(
+            new / STORE,
+            fingerprint=spec.fingerprint,
+            encoder_name=spec.name,
+            dim=spec.dim,
+            settings=settings,
+        ).close()
+        (new / INDEX).mkdir()
+        _put_in_place(new, folder)
+
+
+def _create_shared(
+    place: Place, make_encoder: Callable[[Path], Artifact], settings: dict[str, str]
+) -> None:
+    assert place.url is not None  # noqa: S101 - it is shared
+    with tempfile.TemporaryDirectory(prefix=".being-made-", dir=homes()) as made:
+        artifact = make_encoder(Path(made) / ENCODER)
+
+        def put_encoder(tx: Writer) -> None:
+            put_first(Home(home_of_shared(tx.uid), str(place), is_shared=True), artifact, tx)
+
+        Store.create(
+            place.url,
+            fingerprint=artifact.spec.fingerprint,
+            encoder_name=artifact.spec.name,
+            dim=artifact.spec.dim,
+            settings=settings,
+            prepare=put_encoder,
+        ).close()
 
 
 @contextmanager
@@ -148,27 +185,65 @@ def _put_in_place(new: Path, folder: Path) -> None:
         ) from error
 
 
-def open_folder(folder: Path) -> tuple[Store, Artifact]:
-    """Open a gallery's store and read its encoder's description.
+def open_gallery(place: Place) -> tuple[Store, Home, Artifact]:
+    """Open a gallery's store, and read its encoder's description.
 
     Raises:
         GalleryError: There is no gallery, or its parts don't belong together.
-        StoreError: Its store is damaged, newer than this lookalike, or on a network file system.
+        StoreError: Its store is damaged, newer than this lookalike, on a network file system, or
+            can't be reached.
         EncoderError: Its encoder is missing or damaged.
     """
-    if not (folder / STORE).is_file():
+    folder = place.folder
+    if folder is not None and not (folder / STORE).is_file():
         what = "is no gallery" if folder.exists() else "does not exist"
         raise GalleryError(
             f"{folder} {what}: name a gallery's folder, or make one with "
             f"`lookalike build-index PHOTOS -g {folder}`."
         )
-    store = Store.open(folder / STORE)
+    store = Store.open(folder / STORE if folder is not None else place.url or "")
     try:
-        follow_kept(store, folder)
-        return store, load_artifact(folder, store)
+        home = _home(place, store)
+        follow_kept(store, home)
+        return store, home, load_artifact(home, store)
     except BaseException:
         store.close()
         raise
+
+
+def _home(place: Place, store: Store) -> Home:
+    if place.folder is not None:
+        return Home(place.folder, str(place))
+    homes()
+    with store.read() as tx:
+        return Home(home_of_shared(tx.uid), str(place), is_shared=True)
+
+
+def home_of(place: Place) -> Path:
+    """Return the folder of a gallery's files on this machine, without opening its encoder.
+
+    Raises:
+        StoreError: It is in a database that can't be reached, or holds none.
+    """
+    if place.folder is not None:
+        return place.folder
+    store = Store.open(place.url or "")
+    try:
+        return _home(place, store).path
+    finally:
+        store.close()
+
+
+def is_free(place: Place) -> bool:
+    """Whether there is no gallery yet where one could be made.
+
+    Raises:
+        StoreError: The database can't be reached.
+    """
+    if place.folder is None:
+        return Store.is_free(place.url or "")
+    folder = place.folder
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:
@@ -186,12 +261,13 @@ def is_encoder(mine: Artifact, encoder: str, weights: Path | None) -> bool:
     return other.spec.fingerprint == mine.spec.fingerprint
 
 
-def describe(folder: Path, store: Store) -> GalleryInfo:
+def describe(home: Home, store: Store) -> GalleryInfo:
     """Say what a gallery is."""
     problem = None
     try:
         with store.read() as tx:
-            verifier = load_verifier(folder / VERIFIER, tx.encoder.fingerprint)
+            home.get(tx, VERIFIER)
+            verifier = load_verifier(home.path / VERIFIER, tx.encoder.fingerprint)
     except GalleryError as error:
         verifier, problem = None, str(error)
     with store.read() as tx:
@@ -199,7 +275,7 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
         items = tx.count_items()
         threshold = tx.threshold()
         return GalleryInfo(
-            path=str(folder),
+            path=home.name,
             items=items,
             labels=len(counts),
             unlabelled=items - sum(counts.values()),
@@ -210,11 +286,11 @@ def describe(folder: Path, store: Store) -> GalleryInfo:
             precision=tx.settings()["precision"],
             threshold=threshold,
             outgrown=threshold is not None and outgrown(threshold, items),
-            index=describe_index(tx),
+            index=describe_index(tx, is_shared=home.is_shared),
             verifier=None if verifier is None else verifier.trained,
             verifier_problem=problem,
             seq=tx.seq,
-            size=_size(folder),
+            size=_size(home.path) + (tx.size() if home.is_shared else 0),
         )
 
 

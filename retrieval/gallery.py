@@ -1,4 +1,4 @@
-"""The gallery: a folder of reference items that photos are identified against."""
+"""The gallery: reference items that photos are identified against."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.filling import add_sources, sources_of, sync_folder
 from retrieval.first_threshold import require_unlearnt, tune_first_threshold
-from retrieval.folder import GalleryInfo, create_folder, describe, open_folder
+from retrieval.folder import GalleryInfo, create_gallery, describe, open_gallery
 from retrieval.generations import STALE_SHARE
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.paths import any_path
+from retrieval.place import Place
 from retrieval.searching import Found
 from retrieval.sources import Source
 from retrieval.verifying.reranking import NAME as VERIFIER
@@ -65,7 +66,7 @@ class Gallery(AsksTogether):
     @classmethod
     def create(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Place,
         *,
         encoder: str = DEFAULT_ENCODER,
         weights: str | os.PathLike[str] | None = None,
@@ -76,7 +77,8 @@ class Gallery(AsksTogether):
         """Create an empty gallery.
 
         Args:
-            path: Its folder; must not exist yet, or be empty.
+            path: Its folder, which must not exist yet, or be empty; or the URL of an empty
+                PostgreSQL database, `postgresql://USER@HOST/NAME`.
             encoder: A packaged encoder, `timm:NAME`, or an artifact's folder.
             weights: A local checkpoint for a timm model.
             precision: `auto`, `float32`, `bfloat16` or `int8`; kept with the gallery.
@@ -88,8 +90,8 @@ class Gallery(AsksTogether):
             EncoderError: The encoder can't be had.
             StoreError: The place is on a network file system.
         """
-        create_folder(
-            Path(path),
+        create_gallery(
+            Place.of(path),
             encoder=encoder,
             weights=Path(weights) if weights else None,
             precision=precision,
@@ -99,16 +101,17 @@ class Gallery(AsksTogether):
         return cls.open(path, device=device)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
-        """Open an existing gallery.
+    def open(cls, path: str | os.PathLike[str] | Place, *, device: str = "cpu") -> Self:
+        """Open an existing gallery: a folder, or `postgresql://USER@HOST/NAME`.
 
         Raises:
             GalleryError: There is none, or its parts don't belong together.
-            StoreError: Its store is damaged, newer than this lookalike, or on a network disk.
+            StoreError: Its store is damaged, newer than this lookalike, on a network disk, or can't
+                be reached.
             EncoderError: Its encoder is missing or damaged.
         """
-        store, artifact = open_folder(Path(path))
-        return cls(Path(path), store, artifact, device)
+        store, home, artifact = open_gallery(Place.of(path))
+        return cls(home, store, artifact, device)
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +206,7 @@ class Gallery(AsksTogether):
             tune_first_threshold(self._store, spec, only_if_stale=only_if_stale)
         # A large index takes longer to write than a few photos to add: a compaction sees to that.
         few = report.touched < _FEW
-        self._write_generation(_OVERDUE_SHARE if few else STALE_SHARE)
+        self._settle_index(_OVERDUE_SHARE if few else STALE_SHARE)
         return report
 
     # Asking
@@ -419,11 +422,11 @@ class Gallery(AsksTogether):
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""
-        return describe(self.path, self._store)
+        return describe(self._home, self._store)
 
     def check(self) -> CheckReport:
         """Prove that store, files and index agree."""
-        return self._with_opened(lambda opened: check(self._store, opened.artifact, self.path))
+        return self._with_opened(lambda opened: check(self._store, opened.artifact, self._home))
 
 
 def _embed(image: str | os.PathLike[str] | bytes, encoder: Encoder) -> NDArray[np.float32]:

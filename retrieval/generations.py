@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,30 +29,6 @@ STALE_SHARE, _STALE_COUNT = 0.1, 1000
 # docs/search.md.
 _APPROXIMATE_FROM = 32_000_000
 _ORPHAN_SECONDS = 3600
-
-
-@dataclass(frozen=True)
-class IndexInfo:
-    """What kind of index a gallery has.
-
-    Attributes:
-        asked: What the user asked for: `auto`, `exact` or `ivf`.
-        kind: The kind of its newest index file; `None` without one.
-        items: How many items that holds.
-        changes: How many vectors came or went since; they are searched beside it.
-    """
-
-    asked: str
-    kind: str | None
-    items: int
-    changes: int
-
-
-def describe_index(tx: Reader) -> IndexInfo:
-    """Say what kind of index a gallery has, by what the store knows of it."""
-    newest = next(iter(usable(tx)), None)
-    held, known = (newest.count, newest.changes) if newest else (0, 0)
-    return IndexInfo(_asked(tx), newest.kind if newest else None, held, tx.change_count - known)
 
 
 def open_newest(tx: Reader, folder: Path) -> tuple[VectorIndex, int]:
@@ -170,14 +145,15 @@ def write_generation(
 
 def _kind(tx: Reader) -> str:
     """Return the kind of file to write: what the user asked for, or what suits the size."""
-    asked = _asked(tx)
+    name = asked(tx)
     count = tx.count_items()
-    if asked == "auto":
-        asked = "ivf" if count * tx.encoder.dim >= _APPROXIMATE_FROM else "exact"
-    return INDEX_KINDS[asked] if count else ExactIndex.kind
+    if name == "auto":
+        name = "ivf" if count * tx.encoder.dim >= _APPROXIMATE_FROM else "exact"
+    return INDEX_KINDS[name] if count else ExactIndex.kind
 
 
-def _asked(tx: Reader) -> str:
+def asked(tx: Reader) -> str:
+    """Return what the user asked for: `auto`, or the name of an index."""
     return str(tx.settings().get("index", "auto"))
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from db import Store
+from retrieval.home import Home
 
 FOLDER = "uploads"
 # What the settings call the folder's place, as items' paths begin with it.
@@ -14,28 +15,30 @@ _PLACE = "uploads"
 _YOUNG_SECONDS = 3600
 
 
-def folder_of_kept(store: Store, gallery: Path) -> Path:
+def folder_of_kept(store: Store, home: Home) -> Path:
     """Return the folder for such photos, absolute; it is made if there is none yet.
 
     Args:
         store: The store of the gallery.
-        gallery: The gallery's folder.
+        home: Its home; that of a gallery in a database is on this machine, and so are they.
     """
-    folder = gallery.resolve() / FOLDER
+    folder = home.path.resolve() / FOLDER
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
+        if home.is_shared:  # the place is another one on each machine
+            return folder
         with store.write() as tx:
             tx.set_settings(tx.settings() | {_PLACE: str(folder)})
     return folder
 
 
-def drop_unused_kept(store: Store, gallery: Path) -> int:
+def drop_unused_kept(store: Store, home: Home) -> int:
     """Delete the photos kept here that no item names, nor one that can be restored.
 
     Returns:
         How many there were.
     """
-    folder = gallery.resolve() / FOLDER
+    folder = home.path.resolve() / FOLDER
     with store.read() as tx:
         named = tx.paths_below(f"{folder}/")
     dropped = 0
@@ -47,15 +50,15 @@ def drop_unused_kept(store: Store, gallery: Path) -> int:
     return dropped
 
 
-def follow_kept(store: Store, gallery: Path) -> None:
+def follow_kept(store: Store, home: Home) -> None:
     """Let items name the photos kept here by where they are, should the gallery have been moved."""
-    folder = gallery.resolve() / FOLDER
-    if not folder.is_dir():
+    folder = home.path.resolve() / FOLDER
+    if home.is_shared or not folder.is_dir():
         return
     with store.read() as tx:
         before = tx.settings().get(_PLACE)
     # Where nothing can be written, answers don't need it either.
-    if before in (None, str(folder)) or not os.access(gallery, os.W_OK):
+    if before in (None, str(folder)) or not os.access(home.path, os.W_OK):
         return
     with store.write() as writer:
         writer.move_paths(f"{before}/", f"{folder}/")

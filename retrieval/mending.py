@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from retrieval.auditing import DuplicatePair, Suspect
+from retrieval.place import Place
 
 
-def mend_suspect(suspect: Suspect, gallery: Path) -> str:
+def mend_suspect(suspect: Suspect, gallery: Place) -> str:
     """Return the command that gives a suspect the label its neighbours suggest."""
     return _relabel(suspect.item.id, suspect.suggested_label, gallery)
 
 
-def mend_duplicate(pair: DuplicatePair, gallery: Path) -> str:
+def mend_duplicate(pair: DuplicatePair, gallery: Place) -> str:
     """Return the command for a pair whose first item is right about its label.
 
     An unlabelled second gets that label; a labelled one is removed, as the first shows the same.
@@ -23,6 +23,6 @@ def mend_duplicate(pair: DuplicatePair, gallery: Path) -> str:
     return shlex.join(["lookalike", "remove", str(pair.second.id), "-g", str(gallery)])
 
 
-def _relabel(item_id: int, label: str, gallery: Path) -> str:
+def _relabel(item_id: int, label: str, gallery: Place) -> str:
     command = ["lookalike", "relabel", str(item_id), "--to", label, "-g", str(gallery)]
     return shlex.join(command)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,13 @@ _COMMIT_PHOTOS, _COMMIT_SECONDS = 256, 2.0
 
 
 def require_photos(
-    store: Store, folder: Path, state: dict[str, Any], *, drop_missing: bool
+    store: Store, gallery: str, state: dict[str, Any], *, drop_missing: bool
 ) -> None:
     """Refuse before the work what a look at the photos' places tells.
 
     Args:
-        store: The store of the gallery in `folder`.
-        folder: The gallery's folder.
+        store: The gallery's store.
+        gallery: What a user calls it.
         state: What is to be named in the settings: items that have a vector of it already need no
             photo.
         drop_missing: Refuse only where nothing would be left.
@@ -52,9 +51,9 @@ def require_photos(
     lost = missing(item.path for item in items)
     gone = [item for item in items if item.path in lost]
     if gone and not drop_missing:
-        raise _refusal(FailedPhoto(gone[0].path, "is not there"), len(gone), total, folder)
+        raise _refusal(FailedPhoto(gone[0].path, "is not there"), len(gone), total, gallery)
     if gone and len(gone) == total:
-        raise nothing_left(folder)
+        raise nothing_left(gallery)
 
 
 def embed_items(
@@ -83,7 +82,7 @@ class NewVectors:
     def __init__(
         self,
         store: Store,
-        folder: Path,
+        gallery: str,
         state: dict[str, Any],
         coming: StoredEncoder,
         encoder: Encoder,
@@ -94,8 +93,8 @@ class NewVectors:
         """Make nothing yet.
 
         Args:
-            store: The store of the gallery in `folder`.
-            folder: The gallery's folder.
+            store: The gallery's store.
+            gallery: What a user calls it.
             state: What the settings name as long as this run may go on.
             coming: The encoder, as the store knows it.
             encoder: The encoder, running.
@@ -105,7 +104,7 @@ class NewVectors:
         self.coming = coming
         self.embedded = 0
         self._store = store
-        self._folder = folder
+        self._gallery = gallery
         self._state = state
         self._encoder = encoder
         self._drop_missing = drop_missing
@@ -140,7 +139,7 @@ class NewVectors:
         self._commit(made)
         if self._unusable and not self._drop_missing:
             (_, path, _), reason = next(iter(self._unusable.items()))
-            raise _refusal(FailedPhoto(path, reason), len(self._unusable), total, self._folder)
+            raise _refusal(FailedPhoto(path, reason), len(self._unusable), total, self._gallery)
 
     def lacking(self, tx: Reader, ids: Sequence[int] | None = None) -> list[Item]:
         """Return the items, or those among `ids`, that have no vector yet."""
@@ -154,8 +153,8 @@ class NewVectors:
         """Make sure that no other reembed took over, or raise a GalleryError."""
         if tx.settings().get(COMING) != self._state:
             raise GalleryError(
-                f"Another reembed of {self._folder} has begun or ended meanwhile, so this one "
-                f"stops: see `lookalike check -g {self._folder}`, and run it again if need be."
+                f"Another reembed of {self._gallery} has begun or ended meanwhile, so this one "
+                f"stops: see `lookalike check -g {self._gallery}`, and run it again if need be."
             )
 
     def _commit(self, made: Sequence[tuple[Item, Embedded]]) -> None:
@@ -172,19 +171,19 @@ class NewVectors:
         self.embedded += len(new)
 
 
-def nothing_left(folder: Path) -> GalleryError:
+def nothing_left(gallery: str) -> GalleryError:
     """Say that no item could be kept."""
     return GalleryError(
-        f"None of the photos of {folder} can be used, so --drop-missing would leave nothing: put "
+        f"None of the photos of {gallery} can be used, so --drop-missing would leave nothing: put "
         "them back at their paths."
     )
 
 
-def _refusal(first: FailedPhoto, count: int, total: int, folder: Path) -> GalleryError:
+def _refusal(first: FailedPhoto, count: int, total: int, gallery: str) -> GalleryError:
     return GalleryError(
         f"{count:,} of {total:,} items can't be embedded anew, the first {first.path} "
         f"({first.reason}): put missing photos back, bring changed ones up to date with "
-        f"`lookalike build-index`, or say --drop-missing to remove these items from {folder}."
+        f"`lookalike build-index`, or say --drop-missing to remove these items from {gallery}."
     )
 
 

@@ -43,6 +43,7 @@ from retrieval.encoders import Artifact, open_encoder
 from retrieval.encoders.artifact import OPENVINO_MODELS, EncoderSpec
 from retrieval.errors import GalleryError
 from retrieval.first_threshold import first_threshold, travelling_threshold
+from retrieval.home import Home
 from retrieval.new_vectors import NewVectors, nothing_left, require_photos
 from retrieval.paths import any_path
 
@@ -81,7 +82,7 @@ class ReembedReport:
 
 def reembed(
     store: Store,
-    folder: Path,
+    home: Home,
     *,
     encoder: str,
     weights: Path | None,
@@ -90,7 +91,7 @@ def reembed(
     drop_missing: bool,
     progress: Progress | None,
 ) -> ReembedReport:
-    """Give the gallery in `folder` another encoder; see `Gallery.reembed`."""
+    """Give a gallery another encoder; see `Gallery.reembed`."""
     from retrieval.encoders.factory import make_artifact
     from retrieval.encoders.quantising import quantise
 
@@ -98,51 +99,52 @@ def reembed(
         before, photos = tx.encoder, [any_path(item.path) for item in tx.items()]
         precision = precision or str(tx.settings()["precision"])
     if encoder == CURRENT:
-        return _stay(store, folder, precision)
-    with place_for_another(folder) as made_at:
+        return _stay(store, home, precision)
+    with place_for_another(home) as made_at:
         made = make_artifact(encoder, made_at, weights=weights)
         if made.spec.fingerprint == before.fingerprint:
-            return _stay(store, folder, precision)
+            return _stay(store, home, precision)
         # What would be refused is refused before the work.
         travelling_threshold(made.spec)
         state = {"fingerprint": made.spec.fingerprint, "precision": precision}
-        require_photos(store, folder, state, drop_missing=drop_missing)
-        placed = coming_artifact(folder, made.spec.fingerprint)
+        require_photos(store, home.name, state, drop_missing=drop_missing)
+        with store.read() as tx:
+            placed = coming_artifact(home, made.spec.fingerprint, tx)
         network = OPENVINO_MODELS["int8"]
         if precision == "int8" and not (placed or made).has(network):
             made, placed = quantise(made, photos), None
         open_encoder(placed or made, precision=precision, device=device).close()
-        coming, artifact = _begin(store, folder, before, made, state, again=placed is None)
+        coming, artifact = _begin(store, home, before, made, state, again=placed is None)
     with closing(open_encoder(artifact, precision=precision, device=device)) as opened:
         new = NewVectors(
-            store, folder, state, coming, opened, drop_missing=drop_missing, progress=progress
+            store, home.name, state, coming, opened, drop_missing=drop_missing, progress=progress
         )
-        report = _switched(store, folder, state, new, artifact.spec)
-    take_away_others(folder, store)
+        report = _switched(store, home, state, new, artifact.spec)
+    take_away_others(home, store)
     return report
 
 
-def _stay(store: Store, folder: Path, precision: str) -> ReembedReport:
+def _stay(store: Store, home: Home, precision: str) -> ReembedReport:
     """Leave the gallery with its encoder, and drop what was begun with another."""
     with store.read() as tx:
         settings = tx.settings()
     if precision != settings["precision"]:
         raise GalleryError(
-            f"{folder} belongs to this encoder already, and can't hold its vectors in two "
+            f"{home.name} belongs to this encoder already, and can't hold its vectors in two "
             f"precisions: leave --precision {precision} out, or build another gallery."
         )
     if COMING in settings:
         with store.write() as writer:
             writer.set_settings(_without_coming(writer.settings()))
             writer.drop_unfinished_vectors()
-    take_away_others(folder, store)
+    take_away_others(home, store)
     with store.read() as tx:
         return _report(tx, switched=False, embedded=0, kept=0, dropped=(), threshold=tx.threshold())
 
 
 def _begin(
     store: Store,
-    folder: Path,
+    home: Home,
     before: StoredEncoder,
     made: Artifact,
     state: dict[str, Any],
@@ -155,8 +157,8 @@ def _begin(
         require_same(tx.encoder, before.fingerprint)
         settings = tx.settings()
         coming = tx.know_encoder(fingerprint=spec.fingerprint, name=spec.name, dim=spec.dim)
-        placed = None if again else coming_artifact(folder, spec.fingerprint)
-        artifact = placed or place(folder, made, tx)
+        placed = None if again else coming_artifact(home, spec.fingerprint, tx)
+        artifact = placed or place(home, made, tx)
         if COMING in settings:
             # int8 is fitted anew with each artifact: what another one made doesn't compare.
             same = settings[COMING] == state and (placed or state["precision"] != "int8")
@@ -166,7 +168,7 @@ def _begin(
 
 
 def _switched(
-    store: Store, folder: Path, state: dict[str, Any], new: NewVectors, spec: EncoderSpec
+    store: Store, home: Home, state: dict[str, Any], new: NewVectors, spec: EncoderSpec
 ) -> ReembedReport:
     """Make what is missing, and switch once nothing is."""
     with store.read() as tx:
@@ -178,14 +180,14 @@ def _switched(
             if new.embedded - tuned_after > _STALE_SHARE * tx.count_items():
                 tuned = first_threshold(tx.seen_through(new.coming), spec)
                 tuned_after = new.embedded
-        report = _switch(store, folder, state, new, tuned, kept)
+        report = _switch(store, home, state, new, tuned, kept)
         if report is not None:
             return report
 
 
 def _switch(
     store: Store,
-    folder: Path,
+    home: Home,
     state: dict[str, Any],
     new: NewVectors,
     tuned: Tuned | None,
@@ -201,10 +203,10 @@ def _switch(
                 return None
             dropped[item.id] = FailedPhoto(item.path, reason)
         if dropped and len(dropped) == tx.count_items():
-            raise nothing_left(folder)
-        if coming_artifact(folder, new.coming.fingerprint) is None:
+            raise nothing_left(home.name)
+        if coming_artifact(home, new.coming.fingerprint, tx) is None:
             raise GalleryError(
-                f"The new encoder in {folder} was taken away or changed meanwhile: run reembed "
+                f"The new encoder in {home.path} was taken away or changed meanwhile: run reembed "
                 "again."
             )
         tx.remove_items(list(dropped))

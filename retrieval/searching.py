@@ -1,12 +1,14 @@
 """Searching a gallery: the index proposes, the store decides.
 
-The index is a cache of the store. It is opened from the newest generation that proves to be whole,
-then brought up to date with what came and went since; without one it is filled from the store. The
-distances that leave this module are computed from the stored vectors, never taken from the index.
+The index is a cache of the store, opened and then brought up to date with what came and went since.
+The distances that leave this module are computed from the stored vectors, never taken from it.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,12 +25,14 @@ from db import (
     StoredEncoder,
     Threshold,
 )
-from indexes import VectorIndex
+from indexes import CollectionGone, EngineError
 from retrieval.belonging import require_encoder
 from retrieval.conditions import Conditions
 from retrieval.filtering import SCANNED, Allowed, Filters, scan
-from retrieval.generations import changes_since, open_newest, usable
+from retrieval.generations import asked, usable
 from retrieval.identification import NearestItem
+from retrieval.index_choice import EXACT, WHEN_DOWN, open_proposer
+from retrieval.proposing import Proposer, StaleError
 from retrieval.ranking import identity_candidates, nearest_items, nearest_of_each, rank
 from retrieval.rules import NEAREST, RULES
 
@@ -40,6 +44,10 @@ _DEPTH, _DEEPER = 40, 4
 _DEPTH_OF_IDENTITIES = 160
 # Candidates kept in memory: some 50 MB at 1280 dimensions.
 _KEPT = 16_384
+# How long an engine that did not answer is left alone.
+_DOWN_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,21 @@ class _Held:
     """What is in memory of the store as it was at a sequence number."""
 
     seq: int
-    index: VectorIndex
+    proposer: Proposer
     count: int
     encoder: StoredEncoder
     threshold: Threshold | None
-    # The sequence number of the generation it was opened from, -1 without one.
-    generation: int
+    # Until when an engine that is down is not asked again, by the monotonic clock.
+    stands_in_until: float
     # Candidates of late, by vector id: queries resemble each other.
     kept: dict[int, Candidate] = field(default_factory=dict)
     # What vectors show, by id.
     shown: dict[int, str | int] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the engine that it stands in for is to be asked again."""
+        return -math.inf < self.stands_in_until < time.monotonic()
 
     def candidates(self, glance: Glance, ids: list[int]) -> list[Candidate]:
         """Return what the store holds of these vectors; ids it doesn't know are left out."""
@@ -100,10 +113,6 @@ class _Held:
         return [self.shown.get(one, -one) for one in some]
 
 
-class _StaleError(Exception):
-    """Another thread has brought the index up to date with a later snapshot."""
-
-
 class Searcher:
     """Answers nearest-item questions about a store that others may be changing.
 
@@ -121,6 +130,7 @@ class Searcher:
         self._fingerprint = fingerprint
         self._held: _Held | None = None
         self._lock = Lock()
+        self._down_until = -math.inf
         self._filters = Filters()
 
     def search(
@@ -147,12 +157,18 @@ class Searcher:
 
         Raises:
             GalleryError: No item has a field that is asked for.
+            EngineError: The index is a server that is down, and comparing all vectors instead is
+                not allowed.
         """
         while True:
             try:
                 return self._search_at_once(queries, k, identities, where, probes)
-            except _StaleError:
+            except StaleError:
                 continue
+            except CollectionGone:
+                self._drop()  # opened anew, it is filled anew
+            except EngineError as error:
+                self._stand_in(error)
 
     def _search_at_once(
         self,
@@ -163,7 +179,7 @@ class Searcher:
         probes: int | None,
     ) -> Found:
         held = self._held
-        if held is not None:
+        if held is not None and not held.is_over:
             with self._store.glance() as glance:
                 allowed = self._filters.kept(held.seq, where) if where else None
                 if glance.seq == held.seq and (allowed is not None or not where):
@@ -196,14 +212,11 @@ class Searcher:
         pending = list(range(len(queries)))
         depth = max(_DEPTH if identities == 1 else _DEPTH_OF_IDENTITIES, 2 * k)
         while pending:
-            with self._lock:
-                if self._held is not held:
-                    raise _StaleError  # the index may know more by now than this snapshot
-                count = held.count if allow is None else len(allow)
-                asked = queries if len(pending) == len(queries) else queries[pending]
-                hits = held.index.search(
-                    asked, max(min(depth, count), 1), allow=allow, probes=probes
-                )
+            count = len(held.proposer) if allow is None else len(allow)
+            some = queries if len(pending) == len(queries) else queries[pending]
+            hits = held.proposer.search(
+                glance, some, max(min(depth, count), 1), allow=allow, probes=probes
+            )
             unproven = []
             for row, place in enumerate(pending):
                 distances = hits.distances[row]
@@ -250,7 +263,7 @@ class Searcher:
         """Give back the index."""
         with self._lock:
             if self._held is not None:
-                self._held.index.close()
+                self._held.proposer.close()
             self._held = None
 
     def renew(self) -> None:
@@ -258,31 +271,58 @@ class Searcher:
         with self._store.read() as tx:
             require_encoder(tx, self._fingerprint)
             held = self._held
-            if held is None or all(one.seq <= held.generation for one in usable(tx)):
+            if held is None or all(one.seq <= held.proposer.generation for one in usable(tx)):
                 return
-            index, generation = open_newest(tx, self._folder)
+            proposer = self._open(tx)
         with self._store.read() as tx, self._lock:
             require_encoder(tx, self._fingerprint)
+            generation = proposer.generation
             if self._held is not None and tx.purged_seq <= generation and self._held.seq <= tx.seq:
-                self._held = _hold(tx, index, generation, generation)
+                self._held = self._hold(tx, proposer, generation)
 
     def _up_to_date(self, tx: Reader) -> _Held:
         require_encoder(tx, self._fingerprint)
         with self._lock:
             held = self._held
             # Others may be searching what was held: it is let go of, not closed.
-            if held is None or held.seq < tx.purged_seq:
-                index, generation = open_newest(tx, self._folder)
-                held = self._held = _hold(tx, index, generation, generation)
+            if (
+                held is None
+                or held.is_over
+                or held.seq < tx.purged_seq
+                or (self._store.is_shared and held.proposer.asked != asked(tx))
+            ):
+                proposer = self._open(tx)
+                held = self._held = self._hold(tx, proposer, proposer.generation)
             elif held.seq < tx.seq:
-                held = self._held = _hold(tx, held.index, held.seq, held.generation)
+                held = self._held = self._hold(tx, held.proposer, held.seq)
             elif held.seq > tx.seq:
-                raise _StaleError
+                raise StaleError
             return held
 
+    def _open(self, tx: Reader) -> Proposer:
+        down = time.monotonic() < self._down_until
+        if not down:
+            self._down_until = -math.inf
+        return open_proposer(self._store, tx, self._folder, without_engine=down)
 
-def _hold(tx: Reader, index: VectorIndex, seq: int, generation: int) -> _Held:
-    """Bring an index, which is as the store was at `seq`, up to date."""
-    if seq < tx.seq:
-        index.apply(changes_since(tx, seq))
-    return _Held(tx.seq, index, len(index), tx.encoder, tx.threshold(), generation)
+    def _hold(self, tx: Reader, proposer: Proposer, seq: int) -> _Held:
+        """Bring what was as the store was at `seq` up to date."""
+        proposer.follow(tx, seq)
+        return _Held(
+            tx.seq, proposer, tx.count_items(), tx.encoder, tx.threshold(), self._down_until
+        )
+
+    def _drop(self) -> None:
+        with self._lock:
+            self._held = None
+
+    def _stand_in(self, error: EngineError) -> None:
+        """Compare all vectors for a while instead of asking a server, or raise its error."""
+        with self._store.read() as tx:
+            allowed = tx.settings().get(WHEN_DOWN) == EXACT
+        if not allowed:
+            raise error
+        _log.warning("%s Until it answers again all vectors are compared.", error)
+        with self._lock:
+            self._down_until = time.monotonic() + _DOWN_SECONDS
+            self._held = None

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TypeVar
 
 from db import Store
+from indexes import EngineError
 from retrieval.belonging import require_encoder
 from retrieval.building import Progress
 from retrieval.clustering import Clustering, cluster_items, cluster_photos
@@ -25,7 +26,9 @@ from retrieval.encoder_folders import load_artifact
 from retrieval.encoders import Artifact, Encoder, open_encoder
 from retrieval.errors import EncoderChanged, EncoderError, GalleryError
 from retrieval.folder import INDEX, is_encoder
-from retrieval.generations import INDEX_KINDS, STALE_SHARE, write_generation
+from retrieval.generations import STALE_SHARE
+from retrieval.home import Home
+from retrieval.index_choice import EXACT, WHEN_DOWN, require_index, settle_index
 from retrieval.kept_photos import drop_unused_kept, folder_of_kept
 from retrieval.paths import any_path
 from retrieval.reembedding import ReembedReport, reembed
@@ -43,10 +46,10 @@ class Opened:
         searcher: Answers for this encoder only.
     """
 
-    def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
+    def __init__(self, home: Home, store: Store, artifact: Artifact, device: str) -> None:
         """Start nothing yet: the encoder starts at first use."""
         self.artifact = artifact
-        self.searcher = Searcher(store, path / INDEX, artifact.spec.fingerprint)
+        self.searcher = Searcher(store, home.path / INDEX, artifact.spec.fingerprint)
         self._store = store
         self._device = device
 
@@ -70,14 +73,22 @@ class Opened:
 
 
 class WithEncoder(Contents):
-    """A gallery's contents with the encoder they belong to."""
+    """A gallery's contents with the encoder they belong to.
 
-    def __init__(self, path: Path, store: Store, artifact: Artifact, device: str) -> None:
+    Attributes:
+        name: What to call the gallery: its folder, or its database's URL without a password.
+        path: The folder of its files on this machine: the gallery itself, unless that is in a
+            database.
+    """
+
+    def __init__(self, home: Home, store: Store, artifact: Artifact, device: str) -> None:
         """Use `Gallery.create` or `Gallery.open`."""
         super().__init__(store)
-        self.path = path
+        self.name = home.name
+        self.path = home.path
+        self._home = home
         self._device = device
-        self._opened = Opened(path, store, artifact, device)
+        self._opened = Opened(home, store, artifact, device)
         self._reopening = Lock()
 
     def close(self) -> None:
@@ -92,7 +103,7 @@ class WithEncoder(Contents):
 
     def folder_of_kept(self) -> Path:
         """Return the folder for photos that have no place of their own, made if need be."""
-        return folder_of_kept(self._store, self.path)
+        return folder_of_kept(self._store, self._home)
 
     def require_encoder(self, encoder: str, weights: str | os.PathLike[str] | None = None) -> None:
         """Make sure that `encoder` is this gallery's encoder.
@@ -103,7 +114,7 @@ class WithEncoder(Contents):
         mine = self._opened.artifact
         if not is_encoder(mine, encoder, Path(weights) if weights else None):
             raise GalleryError(
-                f"{self.path} belongs to the encoder {mine.spec.name}, not to {encoder}, and their "
+                f"{self.name} belongs to the encoder {mine.spec.name}, not to {encoder}, and their "
                 "distances don't compare: leave --encoder out, build another gallery, or give this "
                 "one that encoder with `lookalike reembed`."
             )
@@ -114,7 +125,7 @@ class WithEncoder(Contents):
             mine = tx.settings()["precision"]
         if mine != precision:
             raise GalleryError(
-                f"{self.path} was made with --precision {mine}, not {precision}: leave it out, or "
+                f"{self.name} was made with --precision {mine}, not {precision}: leave it out, or "
                 "build another gallery."
             )
 
@@ -149,7 +160,7 @@ class WithEncoder(Contents):
         """
         report = reembed(
             self._store,
-            self.path,
+            self._home,
             encoder=encoder,
             weights=Path(weights) if weights else None,
             precision=precision,
@@ -157,7 +168,7 @@ class WithEncoder(Contents):
             drop_missing=drop_missing,
             progress=progress,
         )
-        self._write_generation()
+        self._settle_index()
         return report
 
     def compact(self) -> CompactReport:
@@ -170,22 +181,30 @@ class WithEncoder(Contents):
         opened = self._latest()
         report = compact(self._store, self.path / INDEX, opened.artifact.spec.fingerprint)
         opened.searcher.renew()
-        drop_unused_kept(self._store, self.path)
+        drop_unused_kept(self._store, self._home)
         return report
 
-    def choose_index(self, name: str) -> None:
-        """Say which kind of index files to write from the next one on.
+    def choose_index(self, name: str | None = None, *, when_down: str | None = None) -> None:
+        """Say how the gallery is to be searched from now on; `None` leaves things as they are.
 
         Args:
-            name: `exact`; `ivf`, which is approximate; or `auto`, by the number of items.
+            name: `auto`, by the number of items, or `exact`. In a folder, also `ivf`: index files
+                that are approximate. In a database, also `pgvector`, its own approximate index, or
+                `milvus://HOST:PORT[/DATABASE]` (`milvus+tls://…`), a server that follows it.
+            when_down: What to do when that server does not answer: `fail`, or `exact`, which
+                compares all vectors.
 
         Raises:
-            GalleryError: There is no such kind.
+            GalleryError: There is no such index.
         """
-        if name not in ("auto", *INDEX_KINDS):
-            raise GalleryError(f"There is no index {name!r}: say auto, {', '.join(INDEX_KINDS)}.")
+        if name is not None:
+            require_index(name, is_shared=self._store.is_shared)
+        if when_down not in (None, "fail", EXACT):
+            raise GalleryError(f"when_down is {when_down!r}: say fail or exact.")
+        chosen = {"index": name, WHEN_DOWN: when_down}
         with self._store.write() as tx:
-            tx.set_settings(tx.settings() | {"index": name})
+            kept = {key: value for key, value in chosen.items() if value is not None}
+            tx.set_settings(tx.settings() | kept)
 
     def compare(
         self,
@@ -222,14 +241,16 @@ class WithEncoder(Contents):
             progress=progress,
         )
 
-    def _write_generation(self, stale_share: float = STALE_SHARE) -> None:
+    def _settle_index(self, stale_share: float = STALE_SHARE) -> None:
         fingerprint = self._latest().artifact.spec.fingerprint
         folder = self.path / INDEX
         try:
-            write_generation(self._store, folder, fingerprint, stale_share=stale_share)
+            settle_index(self._store, folder, fingerprint, stale_share=stale_share)
         except OSError as error:
             # What was stored is stored: no reason to fail what came before.
             _log.warning("No new index file in %s (%s); answers are right without.", folder, error)
+        except EngineError as error:
+            _log.warning("%s What was stored is stored; the index catches up later.", error)
 
     def cluster(
         self,
@@ -315,6 +336,6 @@ class WithEncoder(Contents):
             if fingerprint == opened.artifact.spec.fingerprint:
                 return False
             # The one before is not closed: other threads may be using it.
-            artifact = load_artifact(self.path, self._store)
-            self._opened = Opened(self.path, self._store, artifact, self._device)
+            artifact = load_artifact(self._home, self._store)
+            self._opened = Opened(self._home, self._store, artifact, self._device)
             return True

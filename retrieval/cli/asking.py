@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.identification import Identification
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 
 @click.command()
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @options.as_json
 def query(
     images: tuple[AnyPath, ...],
-    gallery_path: Path,
+    place: Place,
     k: int,
     threshold: float | None,
     rule: str | None,
@@ -54,7 +54,7 @@ def query(
     from retrieval.identification import Identification
 
     failed = False
-    with Gallery.open(gallery_path, device=device) as gallery:
+    with Gallery.open(place, device=device) as gallery:
         asked = {"k": k, "threshold": threshold, "rule": rule, "where": where}
         for number, answer in enumerate(_answers(gallery, images, asked)):
             if not isinstance(answer, Identification):

@@ -12,6 +12,7 @@ from retrieval.cli.output import plural, print_table, progress_bar, to_json
 
 if TYPE_CHECKING:
     from retrieval.auditing import Audit
+    from retrieval.place import Place
 
 
 @click.command()
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 )
 @options.as_json
 def audit(
-    gallery_path: Path, out: Path | None, limit: int, duplicates_below: float, as_json: bool
+    place: Place, out: Path | None, limit: int, duplicates_below: float, as_json: bool
 ) -> None:
     """Find items that are likely mislabelled, and pictures that are there under two labels.
 
@@ -45,22 +46,22 @@ def audit(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery, progress_bar("comparing") as progress:
+    with Gallery.open(place) as gallery, progress_bar("comparing") as progress:
         found = gallery.audit(duplicates_below=duplicates_below, limit=limit, progress=progress)
     if out is not None:
         from retrieval.pages.audit_page import audit_page
         from retrieval.pages.page import write_page
 
-        write_page(out, audit_page(found, gallery_path), outside=gallery_path)
+        write_page(out, audit_page(found, place), outside=place.folder)
     if as_json:
         click.echo(to_json(found))
         return
-    _print_audit(found, gallery_path)
+    _print_audit(found, place)
     if out is not None:
         click.echo(f"{click.format_filename(out)} shows them with their photos")
 
 
-def _print_audit(audit: Audit, gallery: Path) -> None:
+def _print_audit(audit: Audit, gallery: Place) -> None:
     click.echo(
         f"{plural(audit.items, 'item')} of {plural(audit.labels, 'label')}; "
         f"{audit.judged:,} judged by their mates, {audit.alone:,} alone with their label, "
@@ -94,7 +95,7 @@ def _print_audit(audit: Audit, gallery: Path) -> None:
     _print_mending(audit, gallery)
 
 
-def _print_mending(audit: Audit, gallery: Path) -> None:
+def _print_mending(audit: Audit, gallery: Place) -> None:
     from retrieval.mending import mend_duplicate, mend_suspect
 
     if audit.suspects:

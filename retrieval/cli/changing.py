@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +12,7 @@ from retrieval.cli.output import plural, to_json
 if TYPE_CHECKING:
     from retrieval.gallery import Gallery
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 
 @click.command()
@@ -25,17 +25,17 @@ def remove(
     label: str | None,
     path: AnyPath | None,
     where: tuple[str, ...],
-    gallery_path: Path,
+    place: Place,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Remove items, by IDS, label, path or conditions. The photos stay where they are."""
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(place) as gallery:
         found = _find(gallery, ids, label, path, where)
         if len(found) > 1 and not yes:
-            click.confirm(f"Remove {len(found):,} items from {gallery_path}?", abort=True, err=True)
+            click.confirm(f"Remove {len(found):,} items from {place}?", abort=True, err=True)
         removed = gallery.remove(found)
     click.echo(to_json({"removed": removed}) if as_json else f"removed {plural(removed, 'item')}")
 
@@ -53,7 +53,7 @@ def relabel(
     where: tuple[str, ...],
     to: str | None,
     no_label: bool,
-    gallery_path: Path,
+    place: Place,
     as_json: bool,
 ) -> None:
     """Give items, by IDS, label, path or conditions, another label."""
@@ -61,7 +61,7 @@ def relabel(
 
     if bool(to) == no_label:
         raise click.UsageError("Say either --to LABEL or --no-label.")
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(place) as gallery:
         changed = gallery.relabel(_find(gallery, ids, label, path, where), to)
     click.echo(
         to_json({"relabelled": changed}) if as_json else f"relabelled {plural(changed, 'item')}"
@@ -85,11 +85,11 @@ def _find(
     missing = sorted(set(ids) - set(found))
     if missing:
         raise GalleryError(
-            f"{gallery.path} has no item {', '.join(map(str, missing))} to do this with: "
+            f"{gallery.name} has no item {', '.join(map(str, missing))} to do this with: "
             "`lookalike list` shows what there is; nothing was changed."
         )
     if not found:
         raise GalleryError(
-            f"No item of {gallery.path} is meant by that: `lookalike list` shows what there is."
+            f"No item of {gallery.name} is meant by that: `lookalike list` shows what there is."
         )
     return found

@@ -13,6 +13,7 @@ from retrieval.cli.output import plural, print_failed, print_table, progress_bar
 if TYPE_CHECKING:
     from retrieval.clustering import Clustering
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 _FROM = {"asked": "", "labels": ", as suits the gallery's own labels best", "default": ""}
 
@@ -56,7 +57,7 @@ _FROM = {"asked": "", "labels": ", as suits the gallery's own labels best", "def
 @options.as_json
 def cluster(
     folder: AnyPath | None,
-    gallery_path: Path | None,
+    place: Place | None,
     out: Path,
     every: bool,
     encoder: str | None,
@@ -73,17 +74,17 @@ def cluster(
     real names into it, and build-index --labels reads it. With FOLDER and -g, the gallery's encoder
     embeds the photos. A gallery itself is never changed.
     """
-    if folder is None and gallery_path is None:
+    if folder is None and place is None:
         raise click.UsageError("Say FOLDER or -g GALLERY, or both.")
-    if every and (folder is not None or gallery_path is None):
+    if every and (folder is not None or place is None):
         raise click.UsageError("--all goes with -g GALLERY alone: FOLDER's photos are all taken.")
-    if encoder is not None and gallery_path is not None:
+    if encoder is not None and place is not None:
         raise click.UsageError("--encoder goes with FOLDER alone: a gallery has its own.")
     with progress_bar("embedding" if folder is not None else "comparing") as progress:
-        if gallery_path is not None:
+        if place is not None:
             from retrieval.gallery import Gallery
 
-            with Gallery.open(gallery_path, device=device) as gallery:
+            with Gallery.open(place, device=device) as gallery:
                 found = gallery.cluster(
                     out,
                     photos=folder,

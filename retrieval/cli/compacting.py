@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from retrieval.cli import options
 from retrieval.cli.output import plural, to_json
 
+if TYPE_CHECKING:
+    from retrieval.place import Place
+
 
 @click.command()
 @options.gallery
 @options.index
+@options.when_down
 @options.as_json
-def compact(gallery_path: Path, index: str | None, as_json: bool) -> None:
-    """Write a fresh index file, and purge what has gone from the store.
+def compact(place: Place, index: str | None, when_down: str | None, as_json: bool) -> None:
+    """Bring the index up to date, and purge what has gone from the store.
 
     Worth it after many items came or went one by one, and after reembed. Others may query, add and
     remove meanwhile; nobody's answers change.
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery:
-        if index is not None:
-            gallery.choose_index(index)
+    with Gallery.open(place) as gallery:
+        if index is not None or when_down is not None:
+            gallery.choose_index(index, when_down=when_down)
         report = gallery.compact()
         info = gallery.info().index
     if as_json:

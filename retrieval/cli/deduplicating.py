@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from retrieval.deduplicating import DedupeReport, DuplicateGroup, GroupedItem
+    from retrieval.place import Place
 
 
 @click.command()
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @options.yes
 @options.as_json
 def dedupe(
-    gallery_path: Path,
+    place: Place,
     below: float,
     within: str,
     limit: int,
@@ -58,7 +58,7 @@ def dedupe(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(place) as gallery:
         with progress_bar("comparing") as progress:
             report = gallery.dedupe(below=below, within=within, progress=progress)
         if not as_json:
@@ -66,7 +66,7 @@ def dedupe(
         if remove and report.groups:
             if not yes:
                 what = plural(report.n_duplicates, "near-duplicate")
-                click.confirm(f"Remove {what} from {gallery_path}?", abort=True, err=True)
+                click.confirm(f"Remove {what} from {place}?", abort=True, err=True)
             report = gallery.remove_duplicates(report)
     if as_json:
         click.echo(to_json(report))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from retrieval.evaluation.protocol import Evaluation
     from retrieval.gallery import Gallery
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 
 @click.command("eval")
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 @options.as_json
 def evaluate(
     queries: AnyPath | None,
-    gallery_path: Path | None,
+    place: Place | None,
     pairs: AnyPath | None,
     encoder: str | None,
     split: str | None,
@@ -87,18 +88,16 @@ def evaluate(
             raise click.UsageError("Say either QUERIES or --pairs PAIRS.csv.")
         if report is not None or table is not None:
             raise click.UsageError("--report and --csv tell of QUERIES, not of --pairs.")
-        pairing.judge(
-            pairs, gallery_path, encoder, thresholds=thresholds, device=device, as_json=as_json
-        )
+        pairing.judge(pairs, place, encoder, thresholds=thresholds, device=device, as_json=as_json)
         return
     from retrieval.evaluation.protocol import OpenSetPlan
     from retrieval.judging import require_places
 
     # Before a data set's own gallery is embedded, too.
-    require_places(report, table, outside=gallery_path)
+    require_places(report, table, outside=place.folder if place is not None else None)
     plan = None if strangers is None else OpenSetPlan(strangers, repeats, seed)
     with (
-        _gallery(queries, gallery_path, encoder, device) as gallery,
+        _gallery(queries, place, encoder, device) as gallery,
         progress_bar("embedding") as progress,
     ):
         evaluation = gallery.evaluate(
@@ -123,16 +122,16 @@ def evaluate(
 
 @contextmanager
 def _gallery(
-    queries: AnyPath | None, gallery_path: Path | None, encoder: str | None, device: str
+    queries: AnyPath | None, place: Place | None, encoder: str | None, device: str
 ) -> Iterator[Gallery]:
     """Open the gallery to judge, or make the one that a data set brings."""
     from retrieval.evaluation.inputs import GALLERY, is_data_set
     from retrieval.gallery import DEFAULT_ENCODER, Gallery
 
-    if gallery_path is not None:
+    if place is not None:
         if encoder is not None:
             raise click.UsageError("-g GALLERY brings its own encoder: leave --encoder out.")
-        with Gallery.open(gallery_path, device=device) as gallery:
+        with Gallery.open(place, device=device) as gallery:
             yield gallery
     elif queries is not None and is_data_set(queries):
         with TemporaryDirectory(prefix="lookalike-gallery-") as made:

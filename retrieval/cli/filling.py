@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retrieval.building import BuildReport
     from retrieval.gallery import Gallery
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 
 @click.command("build-index")
@@ -43,18 +44,20 @@ if TYPE_CHECKING:
     "the photos in FOLDER. Kept.",
 )
 @options.index
+@options.when_down
 @options.device
 @click.option("--prune", is_flag=True, help="Remove items whose photo is gone from FOLDER.")
 @options.allow_duplicates
 @options.as_json
 def build_index(
     folder: AnyPath,
-    gallery_path: Path,
+    place: Place,
     encoder: str | None,
     weights: Path | None,
     labels: str | None,
     precision: str | None,
     index: str | None,
+    when_down: str | None,
     device: str,
     prune: bool,
     allow_duplicates: bool,
@@ -66,6 +69,7 @@ def build_index(
     what is new or changed and tells what is gone; stopped at any moment, it goes on from there. A
     photo that can't be read is noted and never ends the run.
     """
+    from retrieval.folder import is_free
     from retrieval.gallery import DEFAULT_ENCODER, Gallery
     from retrieval.sources import find_photos, label_source, require_folder
 
@@ -75,9 +79,9 @@ def build_index(
     require_folder(folder)
     if labels is not None:
         label_source(labels, folder)
-    if not gallery_path.exists() or (gallery_path.is_dir() and not any(gallery_path.iterdir())):
+    if is_free(place):
         gallery = Gallery.create(
-            gallery_path,
+            place,
             encoder=encoder or DEFAULT_ENCODER,
             weights=weights,
             precision=precision or "auto",
@@ -85,14 +89,14 @@ def build_index(
             photos=list(find_photos(folder)) if precision == "int8" else (),
         )
     else:
-        gallery = Gallery.open(gallery_path, device=device)
+        gallery = Gallery.open(place, device=device)
     with gallery:
         if encoder is not None:
             gallery.require_encoder(encoder, weights)
         if precision is not None:
             gallery.require_precision(precision)
-        if index is not None:
-            gallery.choose_index(index)
+        if index is not None or when_down is not None:
+            gallery.choose_index(index, when_down=when_down)
         try:
             with progress_bar("embedding") as progress:
                 report = gallery.build(
@@ -116,7 +120,7 @@ def build_index(
 @options.as_json
 def add(
     paths: tuple[AnyPath, ...],
-    gallery_path: Path,
+    place: Place,
     label: str | None,
     device: str,
     allow_duplicates: bool,
@@ -129,7 +133,7 @@ def add(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path, device=device) as gallery:
+    with Gallery.open(place, device=device) as gallery:
         try:
             with progress_bar("embedding") as progress:
                 report = gallery.add(
@@ -145,7 +149,7 @@ def add(
 def _stopped(gallery: Gallery) -> None:
     items = plural(gallery.info().items, "item")
     click.echo(
-        f"Stopped. {gallery.path} holds {items}; the same command goes on from there.", err=True
+        f"Stopped. {gallery.name} holds {items}; the same command goes on from there.", err=True
     )
     sys.exit(130)
 
@@ -177,7 +181,7 @@ def _print_report(report: BuildReport, gallery: Gallery, *, as_json: bool) -> No
         print_some("gone from the folder (--prune removes these items)", report.gone)
     info = gallery.info()
     click.echo(
-        f"{gallery.path}: {plural(info.items, 'item')}, {plural(info.labels, 'label')}, "
+        f"{gallery.name}: {plural(info.items, 'item')}, {plural(info.labels, 'label')}, "
         f"{info.encoder}"
     )
     if info.threshold is not None:

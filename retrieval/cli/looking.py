@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from retrieval.cli import options
 from retrieval.cli.output import origin, percent, plural, print_table, to_json
+
+if TYPE_CHECKING:
+    from retrieval.place import Place
 
 _GROWTH = 10
 
@@ -23,7 +25,7 @@ _GROWTH = 10
 @click.option("--failures", is_flag=True, help="Instead, the files that could not become items.")
 @options.as_json
 def list_items(
-    gallery_path: Path,
+    place: Place,
     label: str | None,
     where: tuple[str, ...],
     only_labels: bool,
@@ -35,7 +37,7 @@ def list_items(
 
     if failures and where:
         raise click.UsageError("--where speaks of items, and --failures never became any.")
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(place) as gallery:
         if failures:
             for failure in gallery.failures():
                 click.echo(to_json(failure) if as_json else f"{failure.path}: {failure.reason}")
@@ -59,11 +61,11 @@ def list_items(
 @click.command()
 @options.gallery
 @options.as_json
-def info(gallery_path: Path, as_json: bool) -> None:
+def info(place: Place, as_json: bool) -> None:
     """Say what a gallery is: items, encoder, threshold and where it came from."""
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(place) as gallery:
         found = gallery.info()
     if as_json:
         click.echo(to_json(found))
@@ -109,14 +111,14 @@ def info(gallery_path: Path, as_json: bool) -> None:
 @click.command()
 @options.gallery
 @options.as_json
-def check(gallery_path: Path, as_json: bool) -> None:
+def check(place: Place, as_json: bool) -> None:
     """Prove that store, files and index of a gallery agree; say how to mend what doesn't.
 
     Exit code 1 if something is wrong.
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path) as gallery:
+    with Gallery.open(place) as gallery:
         report = gallery.check()
     if as_json:
         click.echo(to_json(report))

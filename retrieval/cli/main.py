@@ -48,9 +48,10 @@ class _Group(click.Group):
         except Exception as error:
             # Imported here, as `--help` needs none of it.
             from db import StoreError
+            from indexes import EngineError
             from retrieval.errors import LookalikeError
 
-            if isinstance(error, (LookalikeError, StoreError)):
+            if isinstance(error, (LookalikeError, StoreError, EngineError)):
                 raise _Mistake(str(error)) from error
             if isinstance(error, OSError) and error.errno in _DISK_REFUSES:
                 where = error.filename2 or error.filename or "A file"

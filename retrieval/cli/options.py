@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from retrieval.place import Place
 
 if TYPE_CHECKING:
     from retrieval.paths import AnyPath
@@ -43,6 +44,19 @@ class Distances(click.ParamType[list[float]]):
         return [Distance().convert(text, param, ctx) for text in value.split(",")]
 
 
+class GalleryPlace(click.ParamType[Place]):
+    """Where a gallery is."""
+
+    name = "gallery"
+
+    def convert(
+        self, value: str | Place, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Place:
+        """Return the place; refuse a URL that no gallery has."""
+        del param, ctx
+        return Place.of(value)
+
+
 class PhotoPath(click.Path):
     """A photo, a folder of photos or a list of them: on disk, or by URL in an object store."""
 
@@ -56,17 +70,17 @@ class PhotoPath(click.Path):
 gallery = click.option(
     "-g",
     "--gallery",
-    "gallery_path",
-    type=click.Path(path_type=Path),
+    "place",
+    type=GalleryPlace(),
     required=True,
-    help="The gallery's folder.",
+    help="The gallery: a folder, or postgresql://USER@HOST/NAME.",
 )
 gallery_or_not = click.option(
     "-g",
     "--gallery",
-    "gallery_path",
-    type=click.Path(path_type=Path),
-    help="The gallery's folder.",
+    "place",
+    type=GalleryPlace(),
+    help="The gallery: a folder, or postgresql://USER@HOST/NAME.",
 )
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md)."
@@ -95,8 +109,15 @@ device = click.option(
 )
 index = click.option(
     "--index",
-    type=click.Choice(["auto", "exact", "ivf"]),
-    help="The kind of index: exact, ivf (approximate), or auto, by size (docs/search.md). Kept.",
+    metavar="INDEX",
+    help="How the gallery is searched: auto, by size; exact; in a folder ivf (docs/search.md), in "
+    "a database pgvector or milvus://HOST:PORT (docs/scaling.md). Kept.",
+)
+when_down = click.option(
+    "--when-down",
+    type=click.Choice(["fail", "exact"]),
+    help="What to do while a Milvus server does not answer: fail (the default), or compare all "
+    "vectors. Kept.",
 )
 yes = click.option("-y", "--yes", is_flag=True, help="Don't ask.")
 where = click.option(

@@ -13,6 +13,7 @@ from retrieval.cli.output import percent, plural, print_failed, print_table, pro
 if TYPE_CHECKING:
     from retrieval.evaluation.verification import PairEvaluation
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 # Distances to judge pairs at where none are asked for.
 _THRESHOLDS = (0.05, 0.1, 0.15, 0.2)
@@ -43,7 +44,7 @@ _THRESHOLDS = (0.05, 0.1, 0.15, 0.2)
 @options.as_json
 def make_pairs(
     photos: AnyPath | None,
-    gallery_path: Path | None,
+    place: Place | None,
     out: Path,
     count: int,
     hard: float,
@@ -57,7 +58,7 @@ def make_pairs(
     pairs are drawn among the gallery's own items. Every label has the same say, and no pair comes
     twice.
     """
-    if (photos is None) == (gallery_path is None):
+    if (photos is None) == (place is None):
         raise click.UsageError("Say either PHOTOS or -g GALLERY.")
     if photos is not None:
         if hard:
@@ -65,10 +66,10 @@ def make_pairs(
         from retrieval import pairing
 
         drawn = pairing.make_pairs(photos, out, count=count, seed=seed, overwrite=force)
-    elif gallery_path is not None:
+    elif place is not None:
         from retrieval.gallery import Gallery
 
-        with Gallery.open(gallery_path) as gallery:
+        with Gallery.open(place) as gallery:
             drawn = gallery.make_pairs(out, count=count, hard=hard, seed=seed, overwrite=force)
     if as_json:
         click.echo(to_json(drawn))
@@ -100,7 +101,7 @@ def judged_pairs(command: Any) -> Any:
 
 def judge(
     pairs: AnyPath,
-    gallery_path: Path | None,
+    place: Place | None,
     encoder: str | None,
     *,
     thresholds: list[float] | None,
@@ -108,14 +109,14 @@ def judge(
     as_json: bool,
 ) -> None:
     """Judge an encoder by pairs, and print how it did."""
-    if (gallery_path is None) == (encoder is None):
+    if (place is None) == (encoder is None):
         raise click.UsageError("--pairs goes with either -g GALLERY or --encoder NAME.")
     thresholds = thresholds or list(_THRESHOLDS)
     with progress_bar("embedding") as progress:
-        if gallery_path is not None:
+        if place is not None:
             from retrieval.gallery import Gallery
 
-            with Gallery.open(gallery_path, device=device) as gallery:
+            with Gallery.open(place, device=device) as gallery:
                 evaluation = gallery.evaluate_pairs(pairs, thresholds=thresholds, progress=progress)
         elif encoder is not None:
             from retrieval.encoders.factory import borrowed_encoder

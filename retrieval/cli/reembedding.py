@@ -23,6 +23,7 @@ from retrieval.cli.output import (
 if TYPE_CHECKING:
     from retrieval.encoder_comparison import ComparedEncoder, EncoderComparison
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
     from retrieval.reembedding import ReembedReport
 
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 def reembed(
-    gallery_path: Path,
+    place: Place,
     encoder: str,
     weights: Path | None,
     precision: str | None,
@@ -68,7 +69,7 @@ def reembed(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path, device=device) as gallery:
+    with Gallery.open(place, device=device) as gallery:
         try:
             with progress_bar("embedding") as progress:
                 report = gallery.reembed(
@@ -80,14 +81,14 @@ def reembed(
                 )
         except KeyboardInterrupt:
             click.echo(
-                f"Stopped. {gallery.path} answers as before; the same command goes on from there.",
+                f"Stopped. {gallery.name} answers as before; the same command goes on from there.",
                 err=True,
             )
             sys.exit(130)
     if as_json:
         click.echo(to_json(report))
     else:
-        _print_report(report, gallery_path)
+        _print_report(report, place)
 
 
 @click.command()
@@ -114,7 +115,7 @@ def reembed(
 @options.device
 @options.as_json
 def compare(
-    gallery_path: Path,
+    place: Place,
     encoders: tuple[str, ...],
     queries: AnyPath | None,
     limit: int | None,
@@ -133,7 +134,7 @@ def compare(
     if len(encoders) == 1:
         encoders = ("current", *encoders)
     with (
-        Gallery.open(gallery_path, device=device) as gallery,
+        Gallery.open(place, device=device) as gallery,
         progress_bar("embedding") as progress,
     ):
         found = gallery.compare(
@@ -190,7 +191,7 @@ def _called(one: ComparedEncoder) -> str:
     return f"current ({one.name})" if one.asked == "current" else one.asked
 
 
-def _print_report(report: ReembedReport, gallery: Path) -> None:
+def _print_report(report: ReembedReport, gallery: Place) -> None:
     if not report.switched:
         click.echo(f"{gallery} belongs to {report.encoder}: nothing to embed")
         return

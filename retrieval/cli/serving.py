@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from retrieval.cli import options
+
+if TYPE_CHECKING:
+    from retrieval.place import Place
 
 _NEEDS = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -63,7 +67,7 @@ _NEEDS = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 )
 @options.device
 def serve(
-    gallery_path: Path,
+    place: Place,
     host: str,
     port: int,
     token_file: Path | None,
@@ -101,11 +105,11 @@ def serve(
     )
     settings = running.require_safe(host, settings)
     # What is wrong with the gallery is said here, in one sentence, not by a process that dies.
-    Gallery.open(gallery_path, device=device).close()
+    Gallery.open(place, device=device).close()
     with running.bind(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         click.echo(
-            f"{click.format_filename(gallery_path)} is served at "
+            f"{click.format_filename(str(place))} is served at "
             f"http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)"
         )
-        running.run(gallery_path, settings, listening, workers)
+        running.run(place, settings, listening, workers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from retrieval.cli.output import percent, to_json, told_threshold
 
 if TYPE_CHECKING:
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
 
 
 @click.command("tune-threshold")
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 def tune_threshold(
-    gallery_path: Path,
+    place: Place,
     objective: str,
     strangers: AnyPath | None,
     confidence: float | None,
@@ -53,7 +53,7 @@ def tune_threshold(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path, device=device) as gallery:
+    with Gallery.open(place, device=device) as gallery:
         tuned = gallery.tune_threshold(
             objective=objective, strangers=strangers, confidence=confidence, rule=rule
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ from retrieval.cli.output import percent, plural, print_failed, print_table, pro
 
 if TYPE_CHECKING:
     from retrieval.paths import AnyPath
+    from retrieval.place import Place
     from retrieval.verifying.answering import Verification
     from retrieval.verifying.figures import Figure
     from retrieval.verifying.model import TrainedVerifier
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @options.device
 @options.as_json
 def train_verifier(
-    gallery_path: Path,
+    place: Place,
     pairs: AnyPath | None,
     count: int,
     hard: float,
@@ -76,7 +76,7 @@ def train_verifier(
     from retrieval.gallery import Gallery
 
     with (
-        Gallery.open(gallery_path, device=device) as gallery,
+        Gallery.open(place, device=device) as gallery,
         progress_bar("embedding") as progress,
     ):
         trained = gallery.train_verifier(
@@ -116,7 +116,7 @@ def train_verifier(
 def verify(
     photo_a: AnyPath,
     photo_b: AnyPath,
-    gallery_path: Path,
+    place: Place,
     by: str,
     threshold: float | None,
     device: str,
@@ -129,7 +129,7 @@ def verify(
     """
     from retrieval.gallery import Gallery
 
-    with Gallery.open(gallery_path, device=device) as gallery:
+    with Gallery.open(place, device=device) as gallery:
         found = gallery.verify(photo_a, photo_b, by=by, threshold=threshold)
     if as_json:
         click.echo(to_json(found))

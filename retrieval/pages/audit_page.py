@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from retrieval.auditing import Audit, AuditedItem, DuplicatePair, Suspect
 from retrieval.mending import mend_duplicate, mend_suspect
 from retrieval.pages.page import Html, figure, join, name, page, table, tag
 from retrieval.pages.thumbnails import picture
+from retrieval.place import Place
 
 
-def audit_page(audit: Audit, gallery: Path) -> Html:
+def audit_page(audit: Audit, gallery: Place) -> Html:
     """Make the page of an audit; photos are read from where they were added.
 
     Args:
         audit: What was found.
-        gallery: The gallery's folder, for its name and the commands that mend it.
+        gallery: Where the gallery is, for its name and the commands that mend it.
     """
     return page(
-        f"Audit of {gallery.resolve().name}",
+        f"Audit of {gallery.title}",
         tag(
             "p", "Found by the stored vectors alone: look at the photos before you change a label."
         ),
@@ -73,7 +72,7 @@ def _shown(shown: int, count: int, noun: str) -> Html:
     return tag("p", f"{count:,} {nouns}, of which these are the worst {shown:,}.")
 
 
-def _suspect(suspect: Suspect, gallery: Path) -> Html:
+def _suspect(suspect: Suspect, gallery: Place) -> Html:
     item, suggested = suspect.item, suspect.suggested_label
     return tag(
         "article",
@@ -96,7 +95,7 @@ def _suspect(suspect: Suspect, gallery: Path) -> Html:
     )
 
 
-def _duplicate(pair: DuplicatePair, gallery: Path) -> Html:
+def _duplicate(pair: DuplicatePair, gallery: Place) -> Html:
     first, second = pair.first, pair.second
     how = "the very same file" if pair.same_bytes else f"distance {pair.distance:.4f}"
     return tag(

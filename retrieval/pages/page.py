@@ -154,13 +154,13 @@ def require_place(path: Path, *, outside: Path | None) -> None:
         raise LookalikeError(f"{path} can't be written (Permission denied): choose another place.")
 
 
-def write_page(path: Path, document: str, *, outside: Path) -> None:
+def write_page(path: Path, document: str, *, outside: Path | None) -> None:
     """Write a page, or another text; a file that is there is replaced in one step, or not at all.
 
     Args:
         path: The file.
         document: The text.
-        outside: A gallery's folder, which nothing may be written into.
+        outside: A gallery's folder, which nothing may be written into, if it is in one.
 
     Raises:
         LookalikeError: It can't be written there.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
+from retrieval.folder import home_of
+from retrieval.place import Place
 from retrieval.service import (
     evaluation,
     events,
@@ -40,16 +42,20 @@ needs one: `Authorization: Bearer TOKEN`, or as the password of a login with any
 """
 
 
-def create_app(gallery_path: Path, settings: Settings | None = None) -> FastAPI:
+def create_app(
+    gallery: str | os.PathLike[str] | Place, settings: Settings | None = None
+) -> FastAPI:
     """Make the app that serves a gallery; the gallery is opened when the app starts.
 
     Args:
-        gallery_path: The gallery's folder.
+        gallery: Where the gallery is; see `Gallery.open`.
         settings: How it is served; `None` for the defaults: no tokens, any host name.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    serving = Serving(gallery_path, settings, metrics)
+    place = Place.of(gallery)
+    home = home_of(place)
+    serving = Serving(place, home, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +74,7 @@ def create_app(gallery_path: Path, settings: Settings | None = None) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.serving = serving
-    explain_problems(app, gallery_path)
+    explain_problems(app, place, home)
     for router in (
         identifying.router,
         items.router,

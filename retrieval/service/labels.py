@@ -27,7 +27,7 @@ def show_gallery(request: Request, served: Served) -> Response:
     limits = served.settings.limits
     return result(
         {
-            "name": served.path.resolve().name,
+            "name": served.place.title,
             **contents,
             "may_write": request.scope["right"] == "write",
             "version": version("lookalike"),

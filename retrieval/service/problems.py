@@ -15,7 +15,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from db import NotRestorable, StoreError
+from indexes import EngineError
 from retrieval.errors import EncoderChanged, ImageError, LookalikeError
+from retrieval.place import Place
 
 _log = logging.getLogger(__name__)
 
@@ -129,11 +131,11 @@ def _allowed(app: FastAPI, path: str) -> list[str]:
     )
 
 
-def explain_problems(app: FastAPI, gallery: Path) -> None:
-    """Let an app tell all its failures as problems; what names the gallery's folder does not."""
+def explain_problems(app: FastAPI, place: Place, home: Path) -> None:
+    """Let an app tell all its failures as problems; what names the gallery's place does not."""
 
     def told(error: Exception) -> str:
-        return without_folders(str(error), gallery)
+        return without_folders(str(error).replace(str(place), str(home)), home)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
@@ -181,5 +183,6 @@ def explain_problems(app: FastAPI, gallery: Path) -> None:
     app.add_exception_handler(NotRestorable, conflict)
     app.add_exception_handler(EncoderChanged, later)
     app.add_exception_handler(StoreError, later)
+    app.add_exception_handler(EngineError, later)
     app.add_exception_handler(OSError, disk)
     app.add_exception_handler(Exception, fault)

@@ -8,11 +8,11 @@ import signal
 import socket
 import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import LookalikeError
+from retrieval.place import Place
 from retrieval.service.security import LOOPBACK
 from retrieval.service.settings import Settings
 
@@ -64,13 +64,13 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run(gallery_path: Path, settings: Settings, listening: socket.socket, workers: int) -> None:
+def run(place: Place, settings: Settings, listening: socket.socket, workers: int) -> None:
     """Serve until SIGTERM or Ctrl-C; what was taken by then is finished."""
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
     config = uvicorn.Config(
-        _Factory(gallery_path, settings),
+        _Factory(place, settings),
         factory=True,
         workers=workers,
         backlog=_BACKLOG,
@@ -100,13 +100,13 @@ def run(gallery_path: Path, settings: Settings, listening: socket.socket, worker
 class _Factory:
     """Makes the app, in whichever process it is called."""
 
-    gallery_path: Path
+    place: Place
     settings: Settings
 
     def __call__(self) -> FastAPI:
         from retrieval.service.app import create_app
 
-        app = create_app(self.gallery_path, self.settings)
+        app = create_app(self.place, self.settings)
         for one in _SIGNALS:
             signal.signal(one, _noting(app, signal.getsignal(one)))
         return app

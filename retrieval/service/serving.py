@@ -17,6 +17,7 @@ from retrieval.embedding import FailedPhoto
 from retrieval.errors import ImageError, LookalikeError
 from retrieval.gallery import Gallery
 from retrieval.identification import Identification
+from retrieval.place import Place
 from retrieval.service.batching import Batcher
 from retrieval.service.jobs import Jobs
 from retrieval.service.metrics import Metrics
@@ -32,20 +33,22 @@ WORK = "service"
 class Serving:
     """A gallery that is being served by this process."""
 
-    def __init__(self, path: Path, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, place: Place, home: Path, settings: Settings, metrics: Metrics) -> None:
         """Open nothing yet.
 
         Args:
-            path: The gallery's folder.
+            place: Where the gallery is.
+            home: The folder of its files on this machine.
             settings: How it is served.
             metrics: What is counted.
         """
-        self.path = path
+        self.place = place
+        self.path = home
         self.settings = settings
         self.metrics = metrics
         self.ready = False
         self.stopping = False
-        self.jobs = Jobs(path / WORK / "jobs")
+        self.jobs = Jobs(home / WORK / "jobs")
         limits = settings.limits
         self.thumbnails = Thumbnails(limits)
         self._decoding = ThreadPoolExecutor(limits.decoders, thread_name_prefix="decode")
@@ -66,7 +69,9 @@ class Serving:
         Raises:
             LookalikeError: It can't be opened.
         """
-        self.gallery = await asyncio.to_thread(Gallery.open, self.path, device=self.settings.device)
+        self.gallery = await asyncio.to_thread(
+            Gallery.open, self.place, device=self.settings.device
+        )
         await asyncio.to_thread(self._warm_up)
         self._batcher.start()
         self.ready = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,10 +66,10 @@ class PairJudge(WithEncoder):
             raise GalleryError(f"hard is {hard}: say a share from 0 to 1.")
         if components < 0:
             raise GalleryError(f"components is {components}: say 0 or more.")
-        folder = self.path / FOLDER
+        folder = self._verifier_folder()
         if (folder / DESCRIPTION).exists() and not overwrite:
             raise GalleryError(
-                f"{self.path} has a verifier already: say --overwrite to replace it."
+                f"{self.name} has a verifier already: say --overwrite to replace it."
             )
         require_model(model)
         if pairs is None:
@@ -79,6 +80,9 @@ class PairJudge(WithEncoder):
             learning, self._latest().artifact.spec, model=model, components=components, seed=seed
         )
         save_verifier(folder, verifier)
+        if self._home.is_shared:
+            with self._store.write() as tx:
+                self._home.put(tx, FOLDER)
         return verifier.trained
 
     def verify(
@@ -116,13 +120,20 @@ class PairJudge(WithEncoder):
         )
 
     def _verifier(self) -> Verifier | None:
-        return load_verifier(self.path / FOLDER, self._latest().artifact.spec.fingerprint)
+        fingerprint = self._latest().artifact.spec.fingerprint
+        return load_verifier(self._verifier_folder(), fingerprint)
+
+    def _verifier_folder(self) -> Path:
+        if self._home.is_shared:
+            with self._store.read() as tx:
+                self._home.get(tx, FOLDER)
+        return self.path / FOLDER
 
     def _reranker(self) -> Reranker:
         verifier = self._verifier()
         if verifier is None:
             raise GalleryError(
-                f"{self.path} has no verifier, which the rule verifier needs: run train-verifier."
+                f"{self.name} has no verifier, which the rule verifier needs: run train-verifier."
             )
         return Reranker(self._store, verifier)
 

@@ -93,8 +93,8 @@ def test_a_store_that_is_busy_says_so(store: Store, monkeypatch: pytest.MonkeyPa
     with store.write() as tx:
         tx.remove_items(ids)
         tx.purge_vectors(up_to=tx.seq)
-    other = Store.open(Path(str(store._engine.url.database)))
-    pooled = other._engine.raw_connection()
+    other = Store.open(Path(store.place))
+    pooled = other._backend.engine.raw_connection()
     pooled.driver_connection.execute("PRAGMA busy_timeout = 1")
     pooled.close()
     with store.write(), pytest.raises(StoreError, match="busy"):

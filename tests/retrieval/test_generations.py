@@ -184,7 +184,7 @@ def test_a_reader_from_before_a_purge_begins_anew(store: Store, folder: Path) ->
         assert len(usable(tx)) == 1
     for searcher in (early, late, Searcher(store, folder)):
         assert_exact(searcher, store)
-        assert len(searcher._held.index) == 20
+        assert len(searcher._held.proposer) == 20
 
 
 def test_a_searcher_renews_itself_from_the_newest_generation(store: Store, folder: Path) -> None:
@@ -193,11 +193,11 @@ def test_a_searcher_renews_itself_from_the_newest_generation(store: Store, folde
     searcher.renew()
     assert searcher._held is None  # there was nothing to spare
     assert_exact(searcher, store)
-    before = searcher._held.index
+    before = searcher._held.proposer
     searcher.renew()
-    assert searcher._held.index is before
+    assert searcher._held.proposer is before
     write(store, folder)
     add(store, 2, 5)
     searcher.renew()
-    assert searcher._held.index is not before
+    assert searcher._held.proposer is not before
     assert_exact(searcher, store)

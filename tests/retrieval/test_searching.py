@@ -96,8 +96,9 @@ def test_answers_are_proven_where_codes_cannot_tell_items_apart(
     queries = np.repeat(centre, n_queries, axis=0)
     for answer in searcher.search(queries, 3).items:
         assert [(one.id, one.distance) for one in answer] == brute_force(store, centre[0], 3)
-    first = searcher._held.index.search(queries, 8).ids[0].tolist()
     with store.read() as tx:
+        hits = searcher._held.proposer.search(tx.glance, queries, 8, allow=None, probes=None)
+        first = hits.ids[0].tolist()
         named = {one.item_id for one in tx.glance.candidates(first, tx.encoder)}
     right = {item_id for item_id, _ in brute_force(store, centre[0], 3)}
     assert right - named, "the first candidates held the answer: this shows nothing"

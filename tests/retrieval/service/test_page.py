@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from retrieval.place import Place
 from retrieval.service.page import page_router
 from retrieval.service.problems import explain_problems
 
@@ -22,7 +23,7 @@ def site(tmp_path: Path) -> TestClient:
     (folder / "parts" / "a.js").write_text("export {};")
     (folder / "page.css").write_text("a{}")
     app = FastAPI()
-    explain_problems(app, tmp_path)
+    explain_problems(app, Place.of(tmp_path), tmp_path)
     app.include_router(page_router(folder))
     # Nothing is read any more.
     for path in folder.rglob("*.*"):
