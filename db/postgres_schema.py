@@ -6,7 +6,8 @@ import sys
 import unicodedata
 
 _CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1)]
-_SPACES = "".join(filter(str.isspace, _CHARACTERS))
+# Those that `float` passes over: the separators of ASCII are none.
+_SPACES = "".join(one for one in _CHARACTERS if one.isspace() and one not in "\x1c\x1d\x1e\x1f")
 _DIGITS = "".join(
     one for one in _CHARACTERS if not one.isascii() and unicodedata.category(one) == "Nd"
 )
