@@ -49,9 +49,11 @@ def dumped(value: Any) -> str:
     """
     try:
         said = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        said.encode()
     except ValueError as error:
         raise StoreError(
-            f"PostgreSQL keeps no numbers without an end or a value ({error})."
+            f"PostgreSQL keeps no infinite numbers and no halves of letters ({error}): take them "
+            "out of the metadata."
         ) from error
     if _NUL.search(said):
         raise StoreError(
