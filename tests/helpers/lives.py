@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-_PRELOADED = ("retrieval.gallery", "openvino", "faiss", "alembic.command")
+_PRELOADED = ("retrieval.gallery", "openvino", "faiss", "alembic.command", "timm", "torch")
 
 
 def born(target: Callable[..., None], *arguments: Any, out: Path, trouble: Path) -> BaseProcess:
@@ -40,3 +40,10 @@ def _live(target: Callable[..., None], arguments: tuple[Any, ...], out: str, tro
         os.dup2(handle, stream.fileno())
         os.close(handle)
     target(*arguments)
+
+
+def lookalike(*arguments: str) -> None:
+    """Run the command with these arguments; a target for `born`."""
+    from retrieval.cli import main
+
+    main(arguments)
