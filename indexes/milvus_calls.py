@@ -34,6 +34,23 @@ class NotLoaded(EngineError):  # noqa: N818 - a state of the server, told apart 
     """A collection has to be loaded before it can be asked."""
 
 
+def protocol() -> Any:
+    """Return the package of Milvus's messages.
+
+    Raises:
+        EngineError: pymilvus is not installed.
+    """
+    try:
+        from pymilvus import grpc_gen
+        from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
+    except ImportError as problem:
+        raise EngineError(
+            "A gallery on Milvus needs pymilvus: pip install 'lookalike[milvus]'."
+        ) from problem
+    del common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2  # part of it from now on
+    return grpc_gen
+
+
 class Calls:
     """The calls of one server. Threads may share it."""
 
@@ -67,18 +84,19 @@ class Calls:
         self._channel: Any = None
         self._stub: Any = None
 
-    def call(self, name: str, request: Any) -> Any:
-        """Call the server, once more where it was not ready, and return what it answers.
+    def call(self, name: str, **fields: Any) -> Any:
+        """Call the server, again where it was not ready, and return what it answers.
 
         Args:
             name: Of a call that may be repeated without harm.
-            request: Its message of `pymilvus.grpc_gen`.
+            fields: Of its request.
 
         Raises:
             EngineError: The server can't be reached, takes too long or refuses.
             CollectionGone: What is asked for isn't there any more.
             NotLoaded: The collection has to be loaded first.
         """
+        request = getattr(protocol().milvus_pb2, f"{name}Request")(**fields)
         import grpc
 
         until = time.monotonic() + CALL_SECONDS
@@ -124,13 +142,8 @@ class Calls:
             return self._stub
 
     def _connect(self) -> tuple[Any, Any]:
-        try:
-            import grpc
-            from pymilvus.grpc_gen import milvus_pb2_grpc
-        except ImportError as problem:
-            raise EngineError(
-                "A gallery on Milvus needs pymilvus: pip install 'lookalike[milvus]'."
-            ) from problem
+        import grpc
+
         options = [
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", -1),
@@ -143,7 +156,7 @@ class Calls:
             channel = grpc.secure_channel(self.address, credentials, options=options)
         else:
             channel = grpc.insecure_channel(self.address, options=options)
-        return channel, milvus_pb2_grpc.MilvusServiceStub(channel)
+        return channel, protocol().milvus_pb2_grpc.MilvusServiceStub(channel)
 
     def _wait_until_ready(self) -> None:
         import grpc
