@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexes.milvus_calls import CALL_SECONDS, Calls, NotLoaded, protocol
-from indexes.protocol import SUMMING, EngineError, Hits
+from indexes.protocol import SUMMING, CollectionGone, EngineError, Hits
 
 MOST = 16_384
-"""Vectors the server returns at most."""
+"""Vectors the server returns, and queries it takes, at most."""
 DEEPEST = 32_768
 """Candidates a search in a graph keeps at most; more cells than there are."""
 
@@ -46,28 +46,42 @@ class Collection:
         self._calls = calls
         self._name = name
         self.dim = dim
+        self._rows = max(_BYTES // (4 * dim), 1)
 
     def identity(self) -> str:
         """Return what names this very collection, not another one made later under its name."""
-        answer = self._calls.call("DescribeCollection", collection_name=self._name)
+        answer = self._describe()
         return f"{answer.collectionID}-{answer.created_timestamp}"
 
     def create(self, *, cells: bool) -> None:
         """Make it, of a graph or of cells, and load it; one that is there stays as it is."""
-        length = _pairs(dim=self.dim)
-        schema = protocol().schema_pb2.CollectionSchema(
-            name=self._name,
-            fields=[
-                {"name": _ID, "data_type": "Int64", "is_primary_key": True},
-                {"name": _VECTOR, "data_type": "FloatVector", "type_params": length},
-            ],
-        )
-        self._calls.call(
-            "CreateCollection",
-            collection_name=self._name,
-            schema=schema.SerializeToString(),
-            shards_num=1,
-        )
+        try:
+            held = self._describe().schema.fields
+        except CollectionGone:
+            schema = protocol().schema_pb2.CollectionSchema(
+                name=self._name,
+                fields=[
+                    {"name": _ID, "data_type": "Int64", "is_primary_key": True},
+                    {
+                        "name": _VECTOR,
+                        "data_type": "FloatVector",
+                        "type_params": _pairs(dim=self.dim),
+                    },
+                ],
+            )
+            self._calls.call(
+                "CreateCollection",
+                collection_name=self._name,
+                schema=schema.SerializeToString(),
+                shards_num=1,
+            )
+        else:
+            lengths = [one.value for field in held for one in field.type_params if one.key == "dim"]
+            if lengths != [str(self.dim)]:
+                raise EngineError(
+                    f"The collection {self._name} of the Milvus server at {self._calls.address} "
+                    f"is not for vectors of length {self.dim}. Drop it, or take another name."
+                )
         kind, building = "HNSW", {"M": _LINKS, "efConstruction": _BUILD_DEPTH}
         if cells:
             kind, building = "IVF_FLAT", {"nlist": _CELLS}
@@ -96,12 +110,12 @@ class Collection:
             vectors: float16 or float32, shape `(n, dim)`.
         """
         schemas = protocol().schema_pb2
-        for start in range(0, len(ids), rows := max(_BYTES // (4 * self.dim), 1)):
-            some = np.asarray(vectors[start : start + rows], dtype="<f4")
+        for start in range(0, len(ids), self._rows):
+            some = np.asarray(vectors[start : start + self._rows], dtype="<f4")
             # Bytes are packed as floats are: number by number it takes a hundred times as long.
             packed = schemas.BytesArray(data=[some.tobytes()]).SerializeToString()
             flat = schemas.FloatArray.FromString(packed)
-            numbers = {"long_data": {"data": ids[start : start + rows].tolist()}}
+            numbers = {"long_data": {"data": ids[start : start + self._rows].tolist()}}
             self._ask(
                 "Upsert",
                 num_rows=len(some),
@@ -167,7 +181,8 @@ class Collection:
         # Each kind takes its own.
         told = json.dumps({"ef": max(depth, k), "nprobe": depth})
         hits = Hits.empty(len(queries), k, error=SUMMING)
-        for start in range(0, len(queries), size := max(min(_HITS // k, _BYTES // self.dim), 1)):
+        size = min(_HITS // k, self._rows, MOST)
+        for start in range(0, len(queries), size):
             some = queries[start : start + size]
             results = self._ask(
                 "Search",
@@ -189,7 +204,7 @@ class Collection:
         self, timestamp: int, expression: str = ""
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yield ids, ascending, and vectors, shape `(n, dim)`, of all that an expression allows."""
-        most = min(MOST, max(_BYTES // (4 * self.dim), 1))
+        most = min(MOST, self._rows)
         beyond = ""
         while True:
             answer = self._query(
@@ -206,6 +221,9 @@ class Collection:
                 beyond = f"{_ID} > {ids.max()}"
             if len(ids) < most:
                 return
+
+    def _describe(self) -> Any:
+        return self._calls.call("DescribeCollection", collection_name=self._name)
 
     def _query(self, timestamp: int, **fields: Any) -> Any:
         return self._ask("Query", **fields, **_guarantee(timestamp))

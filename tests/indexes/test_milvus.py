@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import runpy
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from milvus_server import MilvusProcess
 
 from indexes import Changes, milvus_calls
 from indexes.milvus import LARGE, MilvusIndex
-from indexes.protocol import CollectionGone, EngineError
+from indexes.protocol import CollectionGone, EngineError, Hits
 
 pytestmark = pytest.mark.xdist_group("milvus")
 
@@ -24,12 +24,29 @@ Open = Callable[..., MilvusIndex]
 
 
 @pytest.fixture
-def collection(milvus_server: MilvusProcess, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Open as many clients of one collection as a test likes; there is none at first."""
+def collection(milvus_server: MilvusProcess) -> Iterator[Open]:
+    """Open as many clients of one collection as a test likes; it is there, and empty."""
     opened: list[MilvusIndex] = []
 
     def connect(dim: int = 8) -> MilvusIndex:
-        opened.append(MilvusIndex(milvus_server.uri, request.node.originalname, dim))
+        opened.append(MilvusIndex(milvus_server.uri, f"shared_{dim}", dim))
+        opened[-1].create()
+        return opened[-1]
+
+    yield connect
+    for index in opened:
+        held = index.search(np.eye(1, index.dim, dtype=np.float32), 16_384).ids
+        index.apply(Changes(removed_ids=held[held >= 0]))
+        index.close()
+
+
+@pytest.fixture
+def passing(milvus_server: MilvusProcess) -> Iterator[Open]:
+    """Open clients of a collection that isn't there at first, nor afterwards."""
+    opened: list[MilvusIndex] = []
+
+    def connect(dim: int = 8) -> MilvusIndex:
+        opened.append(MilvusIndex(milvus_server.uri, "passing", dim))
         return opened[-1]
 
     yield connect
@@ -51,14 +68,14 @@ def nearest(query: np.ndarray, vectors: np.ndarray, k: int) -> list[int]:
     return np.argsort(-(vectors @ query), kind="stable")[:k].tolist()
 
 
-def test_a_dropped_collection_is_gone_until_it_is_made_anew(collection: Open) -> None:
-    index = collection()
+def test_a_dropped_collection_is_gone_until_it_is_made_anew(passing: Open) -> None:
+    index = passing()
     assert not index.exists()
     index.create()
     first, vectors = index.identity(), unit(0, 20)
     index.apply(added(0, vectors))
     assert index.exists()
-    collection().drop()
+    passing().drop()
     assert not index.exists()
     for ask in (
         lambda: index.apply(added(0, vectors)),
@@ -80,19 +97,25 @@ def test_a_dropped_collection_is_gone_until_it_is_made_anew(collection: Open) ->
 
 def test_making_what_is_there_changes_nothing(collection: Open) -> None:
     index = collection()
-    index.create()
     index.apply(added(0, unit(0, 5)))
     identity = index.identity()
-    collection().create()
+    index.create()
     assert index.identity() == identity
     assert len(index) == 5
-    with pytest.raises(EngineError, match="CreateCollection"):
-        collection(9).create()
+
+
+def test_another_length_of_vectors_is_refused(
+    collection: Open, milvus_server: MilvusProcess
+) -> None:
+    collection(8)
+    other = MilvusIndex(milvus_server.uri, "shared_8", 9)
+    with pytest.raises(EngineError, match="not for vectors of length 9"):
+        other.create()
+    other.close()
 
 
 def test_a_client_that_is_told_the_timestamp_sees_what_another_wrote(collection: Open) -> None:
     writer, reader = collection(), collection()
-    writer.create()
     for step, vector in enumerate(unit(1, 20)):
         writer.apply(added(step, vector[np.newaxis]))
         reader.require(writer.acknowledged)
@@ -105,7 +128,6 @@ def test_a_client_that_is_told_the_timestamp_sees_what_another_wrote(collection:
 
 def test_a_client_that_was_told_nothing_sees_all_that_came_before(collection: Open) -> None:
     writer = collection()
-    writer.create()
     for step, vector in enumerate(unit(2, 5)):
         writer.apply(added(step, vector[np.newaxis]))
         assert collection().search(vector[np.newaxis], 1).ids.tolist() == [[step]]
@@ -119,56 +141,56 @@ def test_a_told_timestamp_never_goes_back(collection: Open) -> None:
 
 
 @pytest.mark.parametrize("count", [0, LARGE], ids=["graph", "cells"])
-def test_what_is_sealed_is_found_under_any_allow_list(collection: Open, count: int) -> None:
-    dim, rng = 16, np.random.default_rng(3)
-    vectors, queries = unit(4, 30_000, dim), unit(5, 5, dim)
-    index = collection(dim)
+def test_what_is_settled_is_found(passing: Open, count: int) -> None:
+    """The ten nearest of clustered vectors, all vectors, and those of an allow list."""
+    dim, rng = 64, np.random.default_rng(3)
+    source = clustered().draw(2000, dim)
+    vectors = source.items(rng.integers(0, 2000, 24_000), seed=1).astype(np.float32)
+    queries = source.items(rng.integers(0, 2000, 100), seed=2).astype(np.float32)
+    index = passing(dim)
     index.create(count)
-    index.apply(added(0, vectors))
+    for start in range(0, 24_000, 6000):
+        index.apply(added(start, vectors[start : start + 6000]))
     assert index.settle(120)
-    gone = np.arange(0, 30_000, 7)
+    assert recall(index.search(queries, 10), queries, vectors, np.arange(24_000)) >= 0.99
+
+    gone = np.arange(0, 24_000, 7)
     index.apply(Changes(removed_ids=gone))
-    live = np.setdiff1d(np.arange(30_000), gone)
+    live = np.setdiff1d(np.arange(24_000), gone)
     for size in (1, 100, 20_000):
         allow = rng.permutation(np.append(rng.choice(live, size, replace=False), gone[:3]))
-        places = np.sort(np.setdiff1d(allow, gone))
-        hits = index.search(queries, 10, allow=allow)
-        for query, ids in zip(queries, hits.ids, strict=True):
-            true = places[nearest(query, vectors[places], 10)].tolist()
-            found = min(size, 10)
-            assert len(set(ids[:found].tolist()) & set(true)) >= found - (size > 1000)
-            assert (ids[found:] == -1).all()
-    assert (index.search(queries, 10, allow=gone).ids == -1).all()
-    everything = index.search(queries, 26_000)
+        hits = index.search(queries[:5], 10, allow=allow)
+        among = np.setdiff1d(allow, gone)
+        assert recall(hits, queries, vectors, among) >= (0.98 if size > 1000 else 1)
+        assert (hits.ids[:, size:] == -1).all()
+    assert (index.search(queries[:5], 10, allow=gone).ids == -1).all()
+
+    everything = index.search(queries[:5], 21_000)
     assert np.sort(everything.ids[:, : len(live)]).tolist() == [live.tolist()] * 5
     assert (everything.ids[:, len(live) :] == -1).all()
-    most = index.search(queries, 16_000)
-    np.testing.assert_allclose(most.distances, everything.distances[:, :16_000], atol=1e-5)
+    most = index.search(queries[:5], 16_000)
+    assert (most.ids >= 0).all()
+    assert (np.diff(most.distances) >= 0).all()
 
 
-def test_recall_among_clustered_vectors(collection: Open) -> None:
-    sys.path.insert(0, str(Path(milvus_calls.__file__).parents[1] / "scripts"))
-    try:
-        from clustered import Clustered
-    finally:
-        del sys.path[0]
-    source, rng = Clustered.draw(2000, 64), np.random.default_rng(6)
-    vectors = source.items(rng.integers(0, 2000, 20_000), seed=1)
-    queries = source.items(rng.integers(0, 2000, 200), seed=2).astype(np.float32)
-    index = collection(64)
-    index.create()
-    for start in range(0, 20_000, 5000):
-        index.apply(added(start, vectors[start : start + 5000]))
-    assert index.settle(120)
-    true = [nearest(query, vectors.astype(np.float32), 10) for query in queries]
-    found = index.search(queries, 10).ids.tolist()
-    shared = [len(set(a) & set(b)) for a, b in zip(true, found, strict=True)]
-    assert np.mean(shared) >= 9.9
+def clustered() -> type:
+    """Return what draws vectors that lie as real ones do."""
+    path = Path(milvus_calls.__file__).parents[1] / "scripts" / "clustered.py"
+    return runpy.run_path(str(path))["Clustered"]
+
+
+def recall(hits: Hits, queries: np.ndarray, vectors: np.ndarray, among: np.ndarray) -> float:
+    """Return the share of the ten nearest that was found, or of as many as there are."""
+    most = min(10, len(among))
+    shares = [
+        len(set(among[nearest(query, vectors[among], most)].tolist()) & set(ids.tolist())) / most
+        for query, ids in zip(queries, hits.ids, strict=False)
+    ]
+    return float(np.mean(shares))
 
 
 def test_equal_distances_are_told_by_id(collection: Open) -> None:
     index = collection()
-    index.create()
     vectors = np.repeat(unit(7, 1), 50, axis=0)
     ids = np.random.default_rng(0).permutation(50)
     index.apply(Changes(ids, vectors))
@@ -177,38 +199,37 @@ def test_equal_distances_are_told_by_id(collection: Open) -> None:
 
 
 def test_a_server_killed_in_mid_change_ends_with_the_right_set(
-    collection: Open, milvus_server: MilvusProcess, monkeypatch: pytest.MonkeyPatch
+    passing: Open, milvus_server: MilvusProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Down, its clients are told soon; back, the same changes give what they should."""
     monkeypatch.setattr(milvus_calls, "CONNECT_SECONDS", 1.0)
     dim, vectors = 256, unit(8, 40_000, 256)
-    index = collection(dim)
+    index = passing(dim)
     index.create()
     index.apply(added(0, vectors[:10_000]))
+    other = passing(dim)
     changes = Changes(
         np.arange(5_000, 40_000), vectors[5_000:], removed_ids=np.arange(0, 10_000, 2)
     )
-    failures: list[BaseException] = []
 
     def apply() -> None:
-        try:
+        with contextlib.suppress(EngineError):
             index.apply(changes)
-        except EngineError as failure:
-            failures.append(failure)
 
     applying = threading.Thread(target=apply)
     applying.start()
-    time.sleep(0.3)
+    while applying.is_alive() and len(other) == 10_000:  # removals come first
+        pass
     milvus_server.kill()
     applying.join()
-    assert len(failures) == 1
-    for ask in (lambda: index.search(vectors[:1], 1), collection(dim).exists):
+    for ask in (lambda: index.search(vectors[:1], 1), other.exists):
         with pytest.raises(EngineError, match=r"No Milvus server answers at 127\.0\.0\.1:\d+"):
             ask()
     milvus_server.start()
+    monkeypatch.undo()
     index.apply(changes)
     index.apply(changes)
-    for client in (index, collection(dim)):
+    for client in (index, other):
         assert len(client) == 35_000
         alive = np.setdiff1d(np.arange(40_000), np.arange(0, 10_000, 2))
         hits = client.search(vectors[:1], 36_000)
@@ -220,7 +241,6 @@ def test_a_server_that_stands_still_is_given_up(
     collection: Open, milvus_server: MilvusProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = collection()
-    index.create()
     monkeypatch.setattr(milvus_calls, "CALL_SECONDS", 0.5)
     os.kill(milvus_server.pid, signal.SIGSTOP)
     try:
