@@ -26,12 +26,17 @@ _TLS_PORT = 443
 _PAUSE_SECONDS = 0.1
 # Milvus's error codes: https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go
 _COLLECTION_NOT_FOUND = 100
+_NO_INDEX = 700
 _NOT_LOADED = frozenset({101, 103, 201, 202})
 _NOT_READY = frozenset({1, 2, 8, 106, 401, 503, 601, 602, 901, 902, 903, 904})
 
 
 class NotLoaded(EngineError):  # noqa: N818 - a state of the server, told apart to be mended
     """A collection has to be loaded before it can be asked."""
+
+
+class NoIndex(EngineError):  # noqa: N818 - a state of the server, told apart to be mended
+    """A collection has neither graph nor cells yet."""
 
 
 def protocol() -> Any:
@@ -95,6 +100,7 @@ class Calls:
             EngineError: The server can't be reached, takes too long or refuses.
             CollectionGone: What is asked for isn't there any more.
             NotLoaded: The collection has to be loaded first.
+            NoIndex: It has no index to be described.
         """
         request = getattr(protocol().milvus_pb2, f"{name}Request")(**fields)
         import grpc
@@ -118,6 +124,8 @@ class Calls:
                     f"The Milvus server at {self.address} holds no such collection: "
                     f"{status.reason}. It can be made anew from the store."
                 )
+            if status.code == _NO_INDEX:
+                raise NoIndex(f"The Milvus server at {self.address}: {status.reason}")
             if status.code in _NOT_LOADED:
                 raise NotLoaded(f"The Milvus server at {self.address}: {status.reason}")
             if status.code not in _NOT_READY or time.monotonic() >= until:
@@ -179,6 +187,11 @@ class Calls:
             return EngineError(
                 f"The Milvus server at {self.address} did not finish {name} within "
                 f"{CALL_SECONDS:g} s. It may be overloaded or still starting: try again."
+            )
+        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return EngineError(
+                f"The Milvus server at {self.address} doesn't let us in: {problem.details()}. "
+                "Give it a user and password that it knows, or a token."
             )
         return EngineError(
             f"The Milvus server at {self.address} failed at {name}: {problem.details()} "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.milvus_calls import CALL_SECONDS, Calls, NotLoaded, protocol
+from indexes.milvus_calls import CALL_SECONDS, Calls, NoIndex, NotLoaded, protocol
 from indexes.protocol import SUMMING, CollectionGone, EngineError, Hits
 
 MOST = 16_384
@@ -82,16 +82,10 @@ class Collection:
                     f"The collection {self._name} of the Milvus server at {self._calls.address} "
                     f"is not for vectors of length {self.dim}. Drop it, or take another name."
                 )
-        kind, building = "HNSW", {"M": _LINKS, "efConstruction": _BUILD_DEPTH}
-        if cells:
-            kind, building = "IVF_FLAT", {"nlist": _CELLS}
-        self._calls.call(
-            "CreateIndex",
-            collection_name=self._name,
-            field_name=_VECTOR,
-            index_name=_INDEX,
-            extra_params=_pairs(index_type=kind, metric_type="IP", params=json.dumps(building)),
-        )
+        try:
+            self._calls.call("DescribeIndex", collection_name=self._name)
+        except NoIndex:
+            self._index(cells=cells)
         self._load()
 
     def drop(self) -> None:
@@ -224,6 +218,18 @@ class Collection:
 
     def _describe(self) -> Any:
         return self._calls.call("DescribeCollection", collection_name=self._name)
+
+    def _index(self, *, cells: bool) -> None:
+        kind, building = "HNSW", {"M": _LINKS, "efConstruction": _BUILD_DEPTH}
+        if cells:
+            kind, building = "IVF_FLAT", {"nlist": _CELLS}
+        self._calls.call(
+            "CreateIndex",
+            collection_name=self._name,
+            field_name=_VECTOR,
+            index_name=_INDEX,
+            extra_params=_pairs(index_type=kind, metric_type="IP", params=json.dumps(building)),
+        )
 
     def _query(self, timestamp: int, **fields: Any) -> Any:
         return self._ask("Query", **fields, **_guarantee(timestamp))

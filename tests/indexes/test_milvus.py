@@ -99,7 +99,7 @@ def test_making_what_is_there_changes_nothing(collection: Open) -> None:
     index = collection()
     index.apply(added(0, unit(0, 5)))
     identity = index.identity()
-    index.create()
+    index.create(LARGE)
     assert index.identity() == identity
     assert len(index) == 5
 
