@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -159,12 +162,27 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs a gallery puts one for all of them."""
+    return tmp_path_factory.mktemp("template") / "gallery"
+
+
 @pytest.fixture
-def gallery_path(tmp_path: Path, photos: Path, tiny_encoder: Path) -> Path:
-    """The folder of a gallery built from `photos`, closed."""
+def gallery_path(template: Path, photos: Path, tiny_encoder: Path, tmp_path: Path) -> Path:
+    """The folder of a gallery built from `photos`, closed; a copy takes a fifth of the time."""
+    if not template.exists():
+        with Gallery.create(template, encoder=str(tiny_encoder)) as made:
+            assert made.build(photos).added == 15
     path = tmp_path / "gallery"
-    with Gallery.create(path, encoder=str(tiny_encoder)) as made:
-        made.build(photos)
+    shutil.copytree(template, path)
+    with closing(sqlite3.connect(path / "gallery.db")) as connection, connection:
+        for item_id, label, old in connection.execute("SELECT id, label, path FROM items"):
+            photo = photos / label / Path(old).name
+            connection.execute(
+                "UPDATE items SET path = ?, mtime_ns = ? WHERE id = ?",
+                (str(photo), photo.stat().st_mtime_ns, item_id),
+            )
     return path
 
 

@@ -13,7 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-_PRELOADED = ("retrieval.gallery", "openvino", "faiss", "alembic.command", "timm", "torch")
+# Nothing that starts a thread of its own, as OpenVINO does.
+_PRELOADED = ("retrieval.gallery", "faiss", "alembic.command", "timm", "torch")
 
 
 def born(target: Callable[..., None], *arguments: Any, out: Path, trouble: Path) -> BaseProcess:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from retrieval import Gallery
 from retrieval.cli import main
 
 
@@ -87,30 +85,6 @@ def sql() -> Callable[..., list[tuple[Any, ...]]]:
             return connection.execute(statement, values).fetchall()
 
     return execute
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first test that needs a gallery puts one for all of them."""
-    return tmp_path_factory.mktemp("template") / "gallery"
-
-
-@pytest.fixture
-def gallery_path(template: Path, photos: Path, tiny_encoder: Path, tmp_path: Path) -> Path:
-    """A gallery built from `photos`, as everywhere; a copy, which takes a fifth of the time."""
-    if not template.exists():
-        with Gallery.create(template, encoder=str(tiny_encoder)) as made:
-            assert made.build(photos).added == 15
-    path = tmp_path / "gallery"
-    shutil.copytree(template, path)
-    with closing(sqlite3.connect(path / "gallery.db")) as connection, connection:
-        for item_id, label, old in connection.execute("SELECT id, label, path FROM items"):
-            photo = photos / label / Path(old).name
-            connection.execute(
-                "UPDATE items SET path = ?, mtime_ns = ? WHERE id = ?",
-                (str(photo), photo.stat().st_mtime_ns, item_id),
-            )
-    return path
 
 
 @pytest.fixture
