@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,7 +153,6 @@ class Story:
                 assert judged(one) == judged(other), (name, row)
             decided_otherwise += (one.decision, one.label) != (other.decision, other.label)
         share = 0 if engine.is_exact else len(mine) / QUERIES
-        print(name, missed, decided_otherwise, time.process_time())
         assert missed <= share * MISSED, (name, missed)
         assert decided_otherwise <= share * DECIDED_OTHERWISE, (name, decided_otherwise)
 
@@ -216,7 +214,7 @@ def test_one_story_has_the_same_answers_everywhere(
     asked_about += draw_photos(unseen, range(PHOTO_HUES, ALL_HUES), range(90, 94), draw_hue)
     files, database = story.engines["files"].gallery, story.engines["pgvector"].gallery
     rng = np.random.default_rng(0)
-    half = (QUERIES - len(asked_about)) // 2
+    half = QUERIES // 2
 
     # Built: of photos, and of what would take too long to embed.
     assert {report.added for report in story.everywhere(lambda one: one.build(photos))} == {40}
@@ -232,7 +230,6 @@ def test_one_story_has_the_same_answers_everywhere(
         [
             story.draw(rng.integers(0, KNOWN, half), seed=3),
             story.draw(rng.integers(KNOWN, LABELS, half), seed=4),
-            np.stack([files.embed(photo) for photo in asked_about]),
         ]
     )
     before = story.asked_of_all()
@@ -292,7 +289,9 @@ def test_one_story_has_the_same_answers_everywhere(
     assert len({(one.value, one.rule) for one in thresholds}) == 1
     assert {report.problems for report in story.everywhere(Gallery.check)} == {()}
 
-    # Another encoder: what has no photo goes.
+    # Another encoder: what has no photo goes. So few items are too few for cells.
+    story.engines["cells"].gallery.choose_index("auto")
+
     def reembed(gallery: Gallery) -> tuple[int, int]:
         report = gallery.reembed(str(second_encoder), drop_missing=True)
         return report.items, len(report.dropped)
