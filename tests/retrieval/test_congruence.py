@@ -150,7 +150,9 @@ class Story:
             missed += lacking
             if not lacking:
                 assert shown(one) == shown(other), (name, row)
-                assert judged(one) == judged(other), (name, row)
+                # The next label's item may lie beyond the k nearest.
+                if judged(one) != judged(other):
+                    missed += 1
             decided_otherwise += (one.decision, one.label) != (other.decision, other.label)
         share = 0 if engine.is_exact else len(mine) / QUERIES
         assert missed <= share * MISSED, (name, missed)
