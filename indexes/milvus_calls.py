@@ -26,12 +26,34 @@ _TLS_PORT = 443
 _PAUSE_SECONDS = 0.1
 # Milvus's error codes: https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go
 _COLLECTION_NOT_FOUND = 100
+_NO_INDEX = 700
 _NOT_LOADED = frozenset({101, 103, 201, 202})
 _NOT_READY = frozenset({1, 2, 8, 106, 401, 503, 601, 602, 901, 902, 903, 904})
 
 
 class NotLoaded(EngineError):  # noqa: N818 - a state of the server, told apart to be mended
     """A collection has to be loaded before it can be asked."""
+
+
+class NoIndex(EngineError):  # noqa: N818 - a state of the server, told apart to be mended
+    """A collection has neither graph nor cells yet."""
+
+
+def protocol() -> Any:
+    """Return the package of Milvus's messages.
+
+    Raises:
+        EngineError: pymilvus is not installed.
+    """
+    try:
+        from pymilvus import grpc_gen
+        from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
+    except ImportError as problem:
+        raise EngineError(
+            "A gallery on Milvus needs pymilvus: pip install 'lookalike[milvus]'."
+        ) from problem
+    del common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2  # part of it from now on
+    return grpc_gen
 
 
 class Calls:
@@ -67,18 +89,20 @@ class Calls:
         self._channel: Any = None
         self._stub: Any = None
 
-    def call(self, name: str, request: Any) -> Any:
-        """Call the server, once more where it was not ready, and return what it answers.
+    def call(self, name: str, **fields: Any) -> Any:
+        """Call the server, again where it was not ready, and return what it answers.
 
         Args:
             name: Of a call that may be repeated without harm.
-            request: Its message of `pymilvus.grpc_gen`.
+            fields: Of its request.
 
         Raises:
             EngineError: The server can't be reached, takes too long or refuses.
             CollectionGone: What is asked for isn't there any more.
             NotLoaded: The collection has to be loaded first.
+            NoIndex: It has no index to be described.
         """
+        request = getattr(protocol().milvus_pb2, f"{name}Request")(**fields)
         import grpc
 
         until = time.monotonic() + CALL_SECONDS
@@ -100,6 +124,8 @@ class Calls:
                     f"The Milvus server at {self.address} holds no such collection: "
                     f"{status.reason}. It can be made anew from the store."
                 )
+            if status.code == _NO_INDEX:
+                raise NoIndex(f"The Milvus server at {self.address}: {status.reason}")
             if status.code in _NOT_LOADED:
                 raise NotLoaded(f"The Milvus server at {self.address}: {status.reason}")
             if status.code not in _NOT_READY or time.monotonic() >= until:
@@ -124,13 +150,8 @@ class Calls:
             return self._stub
 
     def _connect(self) -> tuple[Any, Any]:
-        try:
-            import grpc
-            from pymilvus.grpc_gen import milvus_pb2_grpc
-        except ImportError as problem:
-            raise EngineError(
-                "A gallery on Milvus needs pymilvus: pip install 'lookalike[milvus]'."
-            ) from problem
+        import grpc
+
         options = [
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", -1),
@@ -143,7 +164,7 @@ class Calls:
             channel = grpc.secure_channel(self.address, credentials, options=options)
         else:
             channel = grpc.insecure_channel(self.address, options=options)
-        return channel, milvus_pb2_grpc.MilvusServiceStub(channel)
+        return channel, protocol().milvus_pb2_grpc.MilvusServiceStub(channel)
 
     def _wait_until_ready(self) -> None:
         import grpc
@@ -166,6 +187,11 @@ class Calls:
             return EngineError(
                 f"The Milvus server at {self.address} did not finish {name} within "
                 f"{CALL_SECONDS:g} s. It may be overloaded or still starting: try again."
+            )
+        if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return EngineError(
+                f"The Milvus server at {self.address} doesn't let us in: {problem.details()}. "
+                "Give it a user and password that it knows, or a token."
             )
         return EngineError(
             f"The Milvus server at {self.address} failed at {name}: {problem.details()} "

@@ -13,21 +13,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-# The server would listen for its own parts at the machine's address, which may not be reachable.
-_PARTS = (
-    *("PROXY", "ROOTCOORD", "QUERYCOORD", "QUERYNODE"),
-    *("DATACOORD", "DATANODE", "INDEXCOORD", "INDEXNODE"),
-)
 _HOST = "127.0.0.1"
+_LOCK = Path(tempfile.gettempdir()) / "lookalike-milvus.lock"
 # Where it leaves a note of itself, wherever its data are.
 _NOTES = Path("/tmp/milvus")
+# Of its configuration, as the server reads it from its environment.
 _SETTINGS = {
+    # It would listen for its own parts at the machine's address, which may not be reachable.
+    **{
+        f"{part}_IP": _HOST
+        for part in (
+            *("PROXY", "ROOTCOORD", "QUERYCOORD", "QUERYNODE"),
+            *("DATACOORD", "DATANODE", "INDEXCOORD", "INDEXNODE"),
+        )
+    },
     # Seconds after which a killed server's parts count as gone: only then another can start.
-    "common.session.ttl": 5,
+    "COMMON_SESSION_TTL": "5",
+    # Seconds at most between its parts' tries to reach each other, as they start.
+    "GRPC_CLIENT_MAXBACKOFF": "1",
     # Milliseconds a search waits at most for what was written before it.
-    "proxy.timeTickInterval": 50,
+    "PROXY_TIMETICKINTERVAL": "50",
+    # Milliseconds, and one time seconds, between its looks for what to seal, to build and to load.
+    "DATACOORD_SEGMENT_ASSIGNMENTEXPIRATION": "200",
+    "INDEXCOORD_SCHEDULER_INTERVAL": "200",
+    "QUERYCOORD_UPDATENEXTTARGETINTERVAL": "1",
+    "QUERYCOORD_CHECKINTERVAL": "200",
+    "QUERYCOORD_DISTPULLINTERVAL": "200",
 }
-_LOCK = Path(tempfile.gettempdir()) / "lookalike-milvus.lock"
 
 
 class MilvusProcess:
@@ -44,8 +56,6 @@ class MilvusProcess:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
         self._server = MilvusServer(MilvusServerConfig(data_dir=str(self._folder)))
-        for name, value in _SETTINGS.items():
-            self._server.config.set(name, value)
 
     def __enter__(self) -> Self:
         try:
@@ -70,13 +80,12 @@ class MilvusProcess:
 
     def start(self) -> None:
         """Start it, after `kill` too, and wait until it answers."""
-        if self._server.config.listen_ports:
-            # Found anew, another port would be another server to its clients.
-            self._server.config.configs["proxy_port"] = self._server.listen_port
-        with _environment(**{f"{part}_IP": _HOST for part in _PARTS}), warnings.catch_warnings():
+        with _environment(_SETTINGS), warnings.catch_warnings():
             # Its search for free ports leaves the sockets of those that aren't to be collected.
             warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
             self._server.start()
+        # Its ports are still closing after `kill`, and others would be another server to clients.
+        self._server.config.resolve = lambda: None
 
     def kill(self) -> None:
         """Kill it at once, as a crash of the machine would."""
@@ -96,7 +105,7 @@ class MilvusProcess:
 
 
 @contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(variables)
     try:
