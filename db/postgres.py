@@ -17,7 +17,7 @@ from db.glance import Glance
 from db.place import parsed, without_password
 from db.postgres_glance import Glances, PostgresGlance
 from db.postgres_loading import insert_items, insert_vectors
-from db.postgres_schema import FINISH
+from db.postgres_schema import finishing_statements
 from db.postgres_sentences import sentence
 from db.postgres_sharing import exclusive, sharing
 from db.schema import Base
@@ -135,7 +135,7 @@ class PostgresBackend:
 
     def finish(self, connection: Connection) -> None:
         """Add functions and storage parameters."""
-        for statement in FINISH:
+        for statement in finishing_statements():
             connection.execute(text(statement))
 
     def await_turn(self, connection: Connection) -> None:

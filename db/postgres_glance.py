@@ -128,7 +128,7 @@ class Glances:
     def _begin(self, connection: Any) -> tuple[Any, Glance]:
         try:
             # Both in one round trip; every query asks for the number first.
-            cursor = connection.execute(f"{_BEGIN}; {_SEQ}")
+            cursor = connection.execute(f"{_BEGIN}; {_SEQ}", prepare=False)
             cursor.nextset()
             glance = PostgresGlance(connection)
             glance.seq = int(cursor.fetchone()[0])

@@ -5,22 +5,15 @@ from __future__ import annotations
 import sys
 import unicodedata
 
-_CHARACTERS = [chr(code) for code in range(1, sys.maxunicode + 1)]
-_SPACES = "".join(filter(str.isspace, _CHARACTERS))
-_DIGITS = "".join(
-    one for one in _CHARACTERS if not one.isascii() and unicodedata.category(one) == "Nd"
-)
-_ASCII_DIGITS = "".join(str(unicodedata.decimal(one)) for one in _DIGITS)
-
 # `db.conditions.number` in SQL. The texts that reach the cast are numbers by their look; it refuses
 # those out of range only, and says the same of too large ones and of too small ones.
-_NUMBER = f"""
+_NUMBER = """
 CREATE OR REPLACE FUNCTION lookalike_number(value text) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT AS $body$
-DECLARE said text := btrim(value, '{_SPACES}');
+DECLARE said text := btrim(value, 'SPACES');
 BEGIN
   IF octet_length(said) <> char_length(said) THEN
-    said := translate(said, '{_DIGITS}', '{_ASCII_DIGITS}');
+    said := translate(said, 'DIGITS', 'ASCII');
   END IF;
   IF said !~ '^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$' THEN
     RETURN NULL;
@@ -55,5 +48,20 @@ $body$
 # have to be looked up.
 _STORAGE = "ALTER TABLE vectors SET (toast_tuple_target = 8160)"
 
-FINISH: tuple[str, ...] = (_NUMBER, _ENTRIES, _STORAGE)
-"""The statements that follow the tables; they can be run again."""
+
+def finishing_statements() -> tuple[str, ...]:
+    """Return the statements that follow those of the tables; they can be run again."""
+    return _number(), _ENTRIES, _STORAGE
+
+
+def _number() -> str:
+    characters = [chr(code) for code in range(1, sys.maxunicode + 1)]
+    # What `float` passes over: the separators of ASCII are none.
+    spaces = [one for one in characters if one.isspace() and one not in "\x1c\x1d\x1e\x1f"]
+    digits = [one for one in characters if not one.isascii() and unicodedata.category(one) == "Nd"]
+    ascii_digits = [str(unicodedata.decimal(one)) for one in digits]
+    return (
+        _NUMBER.replace("SPACES", "".join(spaces))
+        .replace("DIGITS", "".join(digits))
+        .replace("ASCII", "".join(ascii_digits))
+    )

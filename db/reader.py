@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,13 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, literal, or_, select, true
+from sqlalchemy import func, literal, or_, select, true
 
-from db.backend import BINARY, Backend
+from db.backend import BINARY
 from db.conditions import Condition, clause
-from db.errors import StoreError
 from db.expressions import ascii_lower, entries, position
 from db.glance import Glance
+from db.kept import Kept
 from db.records import (
     Failure,
     Generation,
@@ -25,19 +24,16 @@ from db.records import (
     StoredEncoder,
     StoredVectors,
     Threshold,
-    Watermark,
 )
 from db.schema import (
     EncoderRow,
     FailureRow,
-    FileRow,
     GalleryRow,
     GenerationRow,
     ItemRow,
     RemovedItemRow,
     ThresholdRow,
     VectorRow,
-    WatermarkRow,
 )
 from db.texts import require_text
 
@@ -47,12 +43,8 @@ LARGEST_ID = 2**63 - 1
 _T = TypeVar("_T")
 
 
-class Reader:
+class Reader(Kept):
     """Questions to one snapshot; every answer speaks of the same sequence number."""
-
-    def __init__(self, connection: Connection, backend: Backend) -> None:
-        self._connection = connection
-        self._backend = backend
 
     @cached_property
     def seq(self) -> int:
@@ -115,11 +107,6 @@ class Reader:
         It is in the snapshot's transaction, and must be left as it was.
         """
         return self._connection.connection.driver_connection
-
-    @property
-    def uid(self) -> str:
-        """What tells this gallery from every other one, for what is kept of it elsewhere."""
-        return str(self._connection.scalar(select(GalleryRow.uid)))
 
     # Items
 
@@ -378,43 +365,6 @@ class Reader:
             )
             for row in rows
         ]
-
-    # What is kept beside the change log
-
-    def files(self, prefix: str = "") -> dict[str, str]:
-        """Return the names of the files kept here that begin with a text, and their SHA-256."""
-        query = (
-            select(FileRow.name, FileRow.sha256)
-            .where(FileRow.part == 0, func.substr(FileRow.name, 1, len(prefix)) == prefix)
-            .order_by(FileRow.name)
-        )
-        return {row.name: row.sha256 for row in self._connection.execute(query)}
-
-    def file(self, name: str) -> bytes:
-        """Return a file that is kept here.
-
-        Raises:
-            StoreError: There is none of this name, or it is damaged.
-        """
-        query = select(FileRow.data, FileRow.sha256).where(FileRow.name == name)
-        rows = self._connection.execute(
-            query.order_by(FileRow.part), execution_options={BINARY: True}
-        ).all()
-        if not rows:
-            raise StoreError(f"{self._backend.place} keeps no file {name}.")
-        data = b"".join(row.data for row in rows)
-        if hashlib.sha256(data).hexdigest() != rows[0].sha256:
-            raise StoreError(
-                f"The file {name} that {self._backend.place} keeps is damaged: restore the "
-                "database from a backup."
-            )
-        return data
-
-    def watermark(self, name: str) -> Watermark | None:
-        """Return how far something outside has followed the change log, if it was noted."""
-        query = select(WatermarkRow.seq, WatermarkRow.details).where(WatermarkRow.name == name)
-        row = self._connection.execute(query).one_or_none()
-        return None if row is None else Watermark(name, row.seq, row.details)
 
     @contextmanager
     def _rows(self, query: Any, chunk: int = _FETCH) -> Iterator[Any]:

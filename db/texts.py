@@ -14,7 +14,6 @@ LONGEST = 2600
 """Bytes, in UTF-8, of a label or a path: PostgreSQL can look up hardly more."""
 
 _SHOWN = 60
-_HALVES = "can't be kept, with its halves of characters (surrogates): write UTF-8"
 # The escape of the character NUL, not a backslash that is followed by "u0000".
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -27,7 +26,7 @@ def require_text(what: str, text: str | None) -> None:
         text: The text; `None` is none.
 
     Raises:
-        StoreError: It holds the character NUL, or halves of characters.
+        StoreError: It holds the character NUL, or halves of letters.
     """
     if text is None or (text.isascii() and "\0" not in text):
         return
@@ -36,7 +35,7 @@ def require_text(what: str, text: str | None) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise StoreError(f"{what} {_shown(text)} {_HALVES}.") from None
+        raise StoreError(f"{what} {_shown(text)} holds halves of letters: write UTF-8.") from None
 
 
 def require_key(what: str, text: str | None) -> None:
@@ -77,14 +76,13 @@ def dumped(value: Any) -> str:
     """
     try:
         said = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        said.encode()
     except ValueError as error:
-        raise StoreError(f"No numbers without an end or a value can be kept ({error}).") from error
+        raise StoreError(
+            f"Metadata hold no infinite numbers and no halves of letters ({error}): take them out."
+        ) from error
     if _NUL.search(said):
         raise StoreError("The metadata hold the character NUL: take it out.")
-    try:
-        said.encode()
-    except UnicodeEncodeError:
-        raise StoreError(f"What the metadata say {_HALVES}.") from None
     return said
 
 

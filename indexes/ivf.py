@@ -203,14 +203,18 @@ class IvfIndex:
         elif (parameters := self._told.get(probes)) is None:
             parameters = self._told[probes] = search_parameters(probes, selected)
         # Looked up once for both: comparing with the centres takes a good part of the time.
-        centres = self._main.quantizer if len(queries) >= _MANY_QUERIES else self._centres
-        nearness, cells = centres.search(queries, probes)
-        similarities, ids = _search_cells(self._main, queries, k, cells, nearness, parameters)
+        few = len(queries) < _MANY_QUERIES
+        nearness, cells = _search_all(
+            self._centres if few else self._main.quantizer, queries, probes
+        )
         if not self._since_ids:
-            return similarities, ids
-        others, other_ids = _search_cells(self._since, queries, k, cells, nearness, parameters)
-        similarities = np.concatenate([similarities, others], axis=1)
-        ids = np.concatenate([ids, other_ids], axis=1)
+            return _search_cells(self._main, queries, k, cells, nearness, parameters)
+        both = [
+            _search_cells(index, queries, k, cells, nearness, parameters)
+            for index in (self._main, self._since)
+        ]
+        similarities = np.concatenate([one for one, _ in both], axis=1)
+        ids = np.concatenate([one for _, one in both], axis=1)
         # Padding has the smallest of all similarities.
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
         rows = np.arange(len(queries))[:, np.newaxis]
@@ -228,6 +232,18 @@ def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) ->
 
     some = {} if selected is None else {"sel": faiss.IDSelectorBitmap(selected)}
     return faiss.SearchParametersIVF(nprobe=probes, **some)
+
+
+def _search_all(
+    index: Any, queries: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Search a flat index; what Python's wrapper checks is known of our own arrays."""
+    from faiss import swig_ptr
+
+    similarities = np.empty((len(queries), k), dtype=np.float32)
+    ids = np.empty((len(queries), k), dtype=np.int64)
+    index.search_c(len(queries), swig_ptr(queries), k, swig_ptr(similarities), swig_ptr(ids))
+    return similarities, ids
 
 
 def _search_cells(

@@ -213,15 +213,8 @@ class MilvusIndex:
             CollectionGone: The collection isn't there any more.
             EngineError: The server can't be asked.
         """
-        held = [
-            np.array(
-                self._query(_among(some), [_ID], self._timestamp)
-                .fields_data[0]
-                .scalars.long_data.data,
-                dtype=np.int64,
-            )
-            for some in _batches(ids, _IDS)
-        ]
+        some = _batches(np.unique(ids))
+        held = [self._collection.held(self._timestamp, among(one)) for one in some]
         return np.setdiff1d(ids, np.concatenate([np.empty(0, dtype=np.int64), *held]))
 
     def close(self) -> None:

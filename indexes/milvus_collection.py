@@ -194,6 +194,11 @@ class Collection:
             hits.distances[rows, columns] = distances(np.array(results.scores, dtype=np.float32))
         return hits
 
+    def held(self, timestamp: int, expression: str) -> NDArray[np.int64]:
+        """Return the ids of all that an expression allows."""
+        answer = self._query(timestamp, expr=expression, output_fields=[_ID])
+        return np.array(answer.fields_data[0].scalars.long_data.data, dtype=np.int64)
+
     def vectors(
         self, timestamp: int, expression: str = ""
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

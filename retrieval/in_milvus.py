@@ -30,6 +30,8 @@ TOKEN = "LOOKALIKE_MILVUS_TOKEN"  # noqa: S105 - the variable that holds one
 # No query takes longer: its snapshot may know vectors that went so long ago.
 _GRACE_SECONDS = 60.0
 _IDS = 10_000
+# Vectors after which it is worth waiting until the server has built their graph.
+_MANY = 1000
 
 
 class MilvusProposer:
@@ -122,8 +124,7 @@ class MilvusProposer:
         self._store.drop_watermark(self._name)
         self._index.drop()
         self._index.create(tx.count_items())
-        for part in tx.vectors():
-            self._index.apply(Changes(part.ids, part.data))
+        self._add(tx, after_seq=-1)
         self._note(tx, removed=tx.seq, waiting=None)
 
     def _catch_up(self, tx: Reader, mark: Watermark) -> None:
@@ -133,9 +134,16 @@ class MilvusProposer:
             removed, waiting = int(waiting["seq"]), None
         if waiting is None and removed < tx.seq:
             waiting = {"seq": tx.seq, "since": time.time()}
-        for part in tx.vectors(after_seq=mark.seq):
-            self._index.apply(Changes(part.ids, part.data))
+        self._add(tx, after_seq=mark.seq)
         self._note(tx, removed=removed, waiting=waiting)
+
+    def _add(self, tx: Reader, *, after_seq: int) -> None:
+        count = 0
+        for part in tx.vectors(after_seq=after_seq):
+            self._index.apply(Changes(part.ids, part.data))
+            count += len(part.ids)
+        if count >= _MANY:
+            self._index.settle()
 
     def _remove(self, ids: Sequence[int]) -> None:
         for start in range(0, len(ids), _IDS):

@@ -51,11 +51,15 @@ class Place:
             )
         url = f"postgresql{text[len(scheme[1]) :]}"
         try:
-            database = urlsplit(url).path.strip("/")
-        except ValueError:
-            database = ""
-        if not database:
-            raise GalleryError(f"{_shown(url)} names no database: say postgresql://USER@HOST/NAME.")
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise GalleryError(
+                f"The database's URL can't be read ({error}): say postgresql://USER@HOST/NAME."
+            ) from None  # its text may hold a password
+        if parts.netloc.count("@") > 1:
+            raise GalleryError("The database's URL can't be read: an @ in a password is %40 there.")
+        if not parts.path.strip("/"):
+            raise GalleryError("The URL names no database: say postgresql://USER@HOST/NAME.")
         return cls(None, url)
 
     @property
@@ -71,7 +75,11 @@ class Place:
         return str(self).partition("?")[0].rpartition("/")[2]
 
     def __str__(self) -> str:
-        return str(self.folder) if self.url is None else _shown(self.url)
+        if self.url is None:
+            return str(self.folder)
+        from db.place import parsed, without_password
+
+        return without_password(parsed(self.url))
 
 
 def home_of_shared(uid: str) -> Path:
@@ -94,9 +102,3 @@ def homes() -> Path:
             f"kept: name another folder in the environment variable {HOME}."
         ) from error
     return root
-
-
-def _shown(url: str) -> str:
-    """Return a URL without its password, wherever that is said."""
-    url = re.sub(r"(?<=://)([^/@]*?):[^/]*@", r"\1@", url)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)

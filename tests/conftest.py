@@ -6,6 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from object_store import KEY_ID, SECRET, Bucket, ObjectServer
 from PIL import Image, ImageDraw
 from postgres_server import PostgresServer
 
-from retrieval import Gallery
+from retrieval import BuildReport, Gallery
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220)}
 
@@ -199,6 +200,30 @@ def grocery() -> Path:
     if not (path / "train").is_dir():
         pytest.fail(f"LOOKALIKE_GROCERY is {folder}, which has no folder train/")
     return path
+
+
+@pytest.fixture(scope="session")
+def grocery_gallery(
+    grocery: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], tuple[Path, BuildReport]]:
+    """What gives a gallery of the training photos by encoder and precision, to be read only.
+
+    For tests of the group `grocery`: each is built once, and they are the slowest of all.
+    """
+
+    @cache
+    def build(encoder: str, precision: str) -> tuple[Path, BuildReport]:
+        path = tmp_path_factory.mktemp("grocery") / f"{encoder}-{precision}"
+        with Gallery.create(path, encoder=encoder, precision=precision) as gallery:
+            return path, gallery.build(grocery / "train")
+
+    return build
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: the last test of a run is short, and no worker waits for it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

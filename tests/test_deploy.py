@@ -38,7 +38,7 @@ def test_the_image_starts_the_command() -> None:
     said = dict(instructions())
     assert json.loads(said["ENTRYPOINT"]) == ["lookalike"]
     params = understood(json.loads(said["CMD"])).params
-    assert (params["host"], str(params["gallery_path"])) == ("0.0.0.0", "/gallery")
+    assert (params["host"], str(params["place"])) == ("0.0.0.0", "/gallery")
     assert params["token_file"] is not None
     assert said["EXPOSE"] == str(params["port"])
 
@@ -82,7 +82,7 @@ def test_the_unit_starts_the_command() -> None:
     params = understood(command[1:]).params
     assert params["host"] == "127.0.0.1"
     assert params["token_file"] == Path("%d/tokens")
-    assert str(params["gallery_path"]).startswith(f"/var/lib/{unit()['StateDirectory']}/")
+    assert str(params["place"]).startswith(f"/var/lib/{unit()['StateDirectory']}/")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from postgres_server import PostgresServer
 
 from db import Condition, NewItem, Store, StoreError
-from db.conditions import OPERATORS, ORDERINGS, number
+from db.conditions import OPERATORS, ORDERINGS, Operator, number
+from db.expressions import regular_expression
 
 HOSTILE = [
     "",
@@ -36,6 +41,10 @@ HOSTILE = [
     "1_000",
     "nan",
     "null",
+    "%s",
+    "%(x)s",
+    "\\",
+    "{a,b}",
 ]
 
 
@@ -215,6 +224,76 @@ def test_metadata_that_is_no_text_is_compared_as_it_reads(store: Store) -> None:
 )
 def test_what_is_a_number(said: object, value: float | None) -> None:
     assert number(said) == value
+
+
+NUMBERS = [
+    *("3", "+.5", " 2 ", "1.", "1e400", "-1e400", "1e-400", "0e999", "1e999999999", "1e-", "e5"),
+    *("1" + "0" * 400, "0." + "0" * 400 + "1", "1" * 40, "9007199254740993", "4.9e-324", "1.5E+3"),
+    *("", " ", "-", ".", "1e5 kg", "nan", "infinity", "-inf", "0x1", "1_000", "1,5", "NaN", "1 2"),
+    *("٣", "３.５", "१e२", "²", "½", "\U0001d7d8", "--1", "'1'", "1::int", "\\d", "1\n", "\n1"),
+    *("\u2003-7\u3000", "\x1c5", "\x0b5\x0c", "\x855", "٣\x1f"),
+]
+
+
+@pytest.mark.parametrize("operator", ORDERINGS)
+def test_numbers_are_those_of_plain_python(store: Store, operator: Operator) -> None:
+    items = [new_item(f"/{n}", None, {"f": text}) for n, text in enumerate(NUMBERS)]
+    fill(store, *items)
+    for limit in ("0", "3", "1e300", "-1e9", "9007199254740992"):
+        condition = Condition("f", operator, (limit,))
+        right = [item.path for item in items if meets(item, condition)]
+        assert paths(store, condition) == right
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_no_text_is_too_odd_to_be_a_number(store: Store, text: str) -> None:
+    item = new_item("/a", None, {"f": text})
+    with store.write() as tx:
+        tx.remove_items([item.id for item in tx.items()])
+    fill(store, item)
+    condition = Condition("f", ">=", ("-1e300",))
+    assert bool(paths(store, condition)) == meets(item, condition)
+
+
+PATTERN_LETTERS = "ab]-[^*?.\\d(|{+$ü😀'%\n"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pattern=st.text(PATTERN_LETTERS, max_size=8),
+    texts=st.lists(st.text(PATTERN_LETTERS, max_size=5), max_size=5, unique=True),
+)
+def test_a_pattern_means_the_same_to_every_database(
+    pattern_judges: tuple[Callable[..., bool], Callable[..., bool]],
+    pattern: str,
+    texts: list[str],
+) -> None:
+    sqlite_says, postgres_says = pattern_judges
+    for text in [*texts, pattern]:
+        assert sqlite_says(text, pattern) == postgres_says(text, pattern), (text, pattern)
+
+
+@pytest.fixture(scope="module")
+def pattern_judges(
+    postgres_server: PostgresServer,
+) -> Iterator[tuple[Callable[..., bool], Callable[..., bool]]]:
+    """What SQLite and PostgreSQL say of a text and a pattern."""
+    with (
+        closing(sqlite3.connect(":memory:")) as file,
+        psycopg.connect(postgres_server.new_database()) as server,
+    ):
+
+        def sqlite_says(text: str, pattern: str) -> bool:
+            return bool(file.execute("SELECT ? GLOB ?", (text, pattern)).fetchone()[0])
+
+        def postgres_says(text: str, pattern: str) -> bool:
+            query = 'SELECT %s::text COLLATE "C" ~ %s'
+            row = server.execute(query, (text, regular_expression(pattern))).fetchone()
+            assert row is not None
+            return bool(row[0])
+
+        yield sqlite_says, postgres_says
 
 
 def test_vectors_of_what_is_gone_are_not_meant(store: Store) -> None:

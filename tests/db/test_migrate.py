@@ -126,6 +126,8 @@ def test_a_threshold_of_before_keeps_its_rule(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "gallery.db")
     with store.read() as tx:
         threshold = tx.threshold()
+        # What it lacked: a name of its own.
+        assert len(tx.uid) == 32
     store.close()
     assert threshold is not None
     assert (threshold.value, threshold.rule, threshold.calibration) == (0.25, "nearest", {})

@@ -167,6 +167,9 @@ def test_text_that_cannot_be_kept_is_refused(store: Store) -> None:
             items = [hostile, *(new_item(f"/{n}") for n in range(1, count))]
             with pytest.raises(StoreError, match="NUL"), store.write() as tx:
                 tx.add_items(items, vectors(count))
+    for unfit in ({"k": float("inf")}, {"k": "\ud800"}):
+        with pytest.raises(StoreError, match="out of the metadata"), store.write() as tx:
+            tx.add_items([new_item("a", metadata=unfit)], vectors(1))
     assert paths(store) == []
     kept = {"k": "\\u0000 \\", "\\": '%s :x "', "😀": "ü"}
     with store.write() as tx:
@@ -199,6 +202,19 @@ def test_many_items_come_back_in_their_order(store: Store, count: int) -> None:
     ]
     assert list(found[0].metadata) == ["z", "a"]
     np.testing.assert_array_equal(stored, vectors(count).astype(np.float16))
+
+
+def test_vectors_longer_than_a_page_are_kept(postgres_url: str) -> None:
+    store = Store.create(postgres_url, fingerprint="f", encoder_name="e", dim=6000, settings={})
+    drawn = np.random.default_rng(0).standard_normal((3, 6000)).astype(np.float32)
+    with store.write() as tx:
+        tx.add_items([new_item(f"/{n}") for n in range(3)], drawn)
+    with store.read() as tx, store.glance() as glance:
+        (part,) = tx.vectors()
+        found = glance.candidates(part.ids.tolist(), tx.encoder)
+    np.testing.assert_array_equal(part.data, drawn.astype(np.float16))
+    assert sorted(one.data for one in found) == sorted(one.tobytes() for one in part.data)
+    store.close()
 
 
 def test_ids_of_what_was_undone_are_not_given_out_again(store: Store) -> None:
@@ -259,6 +275,26 @@ def test_a_passwords_place_is_not_shown(postgres_url: str) -> None:
 
 
 # Many at once
+
+
+def test_one_of_many_makes_a_gallery(postgres_url: str) -> None:
+    said: list[str] = []
+    start = threading.Barrier(4)
+
+    def make() -> None:
+        start.wait()
+        try:
+            create(postgres_url).close()
+        except StoreError as error:
+            said.append(str(error))
+
+    makers = [threading.Thread(target=make) for _ in range(4)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    assert len(said) == 3
+    assert all("holds a gallery already" in one for one in said)
 
 
 def follow(tx: Reader, held: dict[int, int], after: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
-from db import NewItem, Store, StoredEncoder, StoreError
+from db import NewItem, Store, StoredEncoder, StoreError, Watermark
+from db.schema import FileRow
 
 DIM = 8
 
@@ -353,3 +356,79 @@ def test_unfinished_vectors_are_dropped_but_those_of_one_encoder(store: Store) -
         tx.drop_unfinished_vectors()
     assert held(store, other) == []
     assert held(store, first) == ids
+
+
+# What is kept beside the items
+
+
+def test_files_are_kept_and_replaced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("db.writer._PART", 10)
+    kept = {"encoder/'%s'.bin": bytes(range(256)), "encoder/empty": b""}
+    with store.write() as tx:
+        tx.put_file("encoder/'%s'.bin", b"before, and longer than a part" * 20)
+        for name, data in kept.items():
+            tx.put_file(name, data)
+        tx.put_file("verifier/a", b"a")
+    with store.read() as tx:
+        sums = {name: hashlib.sha256(data).hexdigest() for name, data in kept.items()}
+        assert tx.files("encoder/") == sums
+        assert set(tx.files()) == {*sums, "verifier/a"}
+        assert {name: tx.file(name) for name in sums} == kept
+        with pytest.raises(StoreError, match="keeps no file encoder/absent"):
+            tx.file("encoder/absent")
+    with store.write() as tx:
+        tx.drop_files("encoder/")
+    with store.read() as tx:
+        assert list(tx.files()) == ["verifier/a"]
+
+
+def test_a_damaged_file_is_told(store: Store) -> None:
+    with store.write() as tx:
+        tx.put_file("a", b"whole")
+        tx._connection.execute(update(FileRow).values(data=b"whale"))
+    with (
+        pytest.raises(StoreError, match=r"The file a that .* keeps is damaged"),
+        store.read() as tx,
+    ):
+        tx.file("a")
+
+
+def test_watermarks_are_noted_without_a_write(store: Store) -> None:
+    with store.read() as tx:
+        assert tx.watermark("milvus") is None
+    for seq in (3, 5):
+        store.set_watermark("milvus", seq, {"z": seq, "a": None})
+    store.set_watermark("another's", 1, {})
+    with store.read() as tx:
+        assert tx.watermark("milvus") == Watermark("milvus", 5, {"z": 5, "a": None})
+        assert tx.seq == 0
+    for _ in range(2):
+        store.drop_watermark("milvus")
+    with store.read() as tx:
+        assert tx.watermark("milvus") is None
+        assert tx.watermark("another's") is not None
+
+
+def test_a_gallery_has_a_name_of_its_own(store: Store, tmp_path: Path) -> None:
+    other = Store.create(tmp_path / "b.db", fingerprint="f", encoder_name="", dim=2, settings={})
+    with store.read() as tx, other.read() as others:
+        assert len(tx.uid) == 32
+        assert tx.uid != others.uid
+    other.close()
+
+
+def test_an_index_in_the_same_database_sees_the_snapshot(store: Store) -> None:
+    add(store, "a")
+    with store.read() as tx, store.glance() as glance:
+        assert glance.seq == tx.seq == 1
+        add(store, "bb")
+        for connection in (tx.driver_connection, glance.driver_connection):
+            assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (1,)
+
+
+def test_what_items_show_is_told_at_a_glance(store: Store) -> None:
+    add(store, "a")
+    (unlabelled,) = add(store, "bb", label=None)
+    with store.glance() as glance:
+        assert glance.identities([1, 2, 99]) == {1: "tea", 2: unlabelled}
+        assert glance.identities([]) == {}

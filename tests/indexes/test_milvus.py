@@ -250,3 +250,13 @@ def test_a_server_that_stands_still_is_given_up(
         os.kill(milvus_server.pid, signal.SIGCONT)
     monkeypatch.undo()
     assert index.search(unit(0, 1), 1).ids.tolist() == [[-1]]
+
+
+def test_what_a_collection_lacks_can_be_asked(collection: Open) -> None:
+    index = collection()
+    index.apply(Changes(np.array([3, 5, 9]), unit(1, 3)))
+    index.apply(Changes(removed_ids=np.array([5])))
+    assert index.missing(np.array([9, 5, 3, 7])).tolist() == [5, 7]
+    assert index.missing(np.empty(0, dtype=np.int64)).tolist() == []
+    many = np.arange(3, 25_000, 6)
+    assert index.missing(many).tolist() == many[2:].tolist()

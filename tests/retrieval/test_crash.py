@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import crash_worker
 import numpy as np
 import pytest
+from lives import born
 from PIL import Image
 
 from retrieval import Gallery
 
-WORKER = Path(__file__).with_name("crash_worker.py")
 ROUNDS, KILLS_A_ROUND = 8, 25
 
 
@@ -32,18 +33,18 @@ def many_photos(tmp_path: Path, draw_photo: Callable[..., Image.Image]) -> Path:
     return folder
 
 
-def run_and_kill(command: list[str], log: Path, choose: random.Random) -> list[dict[str, Any]]:
+def run_and_kill(arguments: tuple[Any, ...], log: Path, choose: random.Random) -> list[Any]:
     """Run a worker, kill it at a random moment, and return what it had told by then."""
-    with log.open("w") as told:
-        worker = subprocess.Popen(command, stdout=told, stderr=subprocess.PIPE, text=True)
+    trouble = log.with_suffix(".trouble")
+    worker = born(crash_worker.main, *arguments, out=log, trouble=trouble)
     # Sometimes before anything is there, mostly in the midst of the changes.
     wanted, deadline = choose.randrange(8), time.monotonic() + 60
     while log.read_text().count("\n") < wanted and time.monotonic() < deadline:
         time.sleep(0.002)
     time.sleep(choose.uniform(0, 0.1))
-    worker.send_signal(signal.SIGKILL)
-    _, trouble = worker.communicate()
-    assert not trouble, trouble
+    worker.kill()
+    worker.join()
+    assert trouble.read_text() == ""
     # A line cut short by the kill was never told.
     return [json.loads(line) for line in log.read_text().split("\n")[:-1]]
 
@@ -59,8 +60,8 @@ def test_killed_at_random_moments(
     must_not: set[str] = set()  # acknowledged as removed
     acknowledged = 0
     for kill in range(KILLS_A_ROUND):
-        command = [sys.executable, str(WORKER), path, tiny_encoder, many_photos, f"{seed}{kill}"]
-        for event in run_and_kill(list(map(str, command)), tmp_path / "events", choose):
+        arguments = (path, str(tiny_encoder), many_photos, int(f"{seed}{kill}"))
+        for event in run_and_kill(arguments, tmp_path / "events", choose):
             if "begin" in event:
                 # Whether it happens is open until it is acknowledged.
                 must -= set(event["paths"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import reembed_worker
+from lives import born
 from PIL import Image
 
 from db import Reader
@@ -23,7 +25,6 @@ from retrieval.encoders import Artifact
 from retrieval.errors import EncoderChanged, EncoderError
 from retrieval.evaluation.leaving_out import LeftOut
 
-WORKER = Path(__file__).with_name("reembed_worker.py")
 ENCODERS = (".encoder", "encoder")
 
 
@@ -420,9 +421,9 @@ STEPS = (
 )
 
 
-def run_worker(gallery: Path, encoder: Path, *step: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WORKER), str(gallery), str(encoder), *step]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def run_worker(told: Path, gallery: Path, encoder: Path, *step: str) -> BaseProcess:
+    arguments = (str(gallery), str(encoder), *step)
+    return born(reembed_worker.main, *arguments, out=told, trouble=told.with_suffix(".trouble"))
 
 
 @pytest.mark.slow
@@ -442,9 +443,10 @@ def test_a_crash_at_each_step_leaves_one_encoder_or_the_other(
     values["provenance"]["threshold"] = {"value": 0.3, "rule": "nearest", "objective": "f1"}
     described.write_text(json.dumps(values))
     second_encoder = described.parent
-    worker = run_worker(gallery_path, second_encoder, step, moment)
-    _, trouble = worker.communicate()
-    assert worker.returncode == 9, trouble
+    told = tmp_path / "told"
+    worker = run_worker(told, gallery_path, second_encoder, step, moment)
+    worker.join()
+    assert worker.exitcode == 9, told.with_suffix(".trouble").read_text()
     with Gallery.open(gallery_path) as gallery:
         switched = gallery.info().fingerprint == fingerprint(second_encoder)
         late = STEPS.index(step) > STEPS.index("reembedding._switch")
@@ -469,7 +471,7 @@ def test_killed_ten_times_it_ends_like_an_uninterrupted_run(
     second_encoder: Path,
     draw_photo: Callable[..., Image.Image],
 ) -> None:
-    photos, path = tmp_path / "photos", tmp_path / "gallery"
+    photos, path, told = tmp_path / "photos", tmp_path / "gallery", tmp_path / "told"
     for colour in ("red", "green", "blue"):
         (photos / colour).mkdir(parents=True)
         for number in range(60):
@@ -478,15 +480,15 @@ def test_killed_ten_times_it_ends_like_an_uninterrupted_run(
         gallery.build(photos)
     choose, done = random.Random(0), []
     for _ in range(10):
-        worker = run_worker(path, second_encoder)
-        assert worker.stdout is not None
+        worker = run_worker(told, path, second_encoder)
         # Sometimes before anything is there, mostly after some photos.
-        for _ in range(choose.randrange(20)):
-            worker.stdout.readline()
+        wanted = choose.randrange(20)
+        while worker.is_alive() and told.read_text().count("\n") < wanted:
+            time.sleep(0.002)
         time.sleep(choose.uniform(0, 0.05))
-        worker.send_signal(signal.SIGKILL)
-        _, trouble = worker.communicate()
-        assert not trouble, trouble
+        worker.kill()
+        worker.join()
+        assert told.with_suffix(".trouble").read_text() == ""
         with Gallery.open(path) as gallery:
             report = gallery.check()
             assert report.problems == ()

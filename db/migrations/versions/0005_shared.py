@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from db.column_types import HASH, NUMBER, TEXT
-from db.postgres_schema import FINISH
+from db.postgres_schema import finishing_statements
 
 revision = "0005"
 down_revision = "0004"
@@ -37,5 +37,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("path", name="pk_claims"),
     )
     if op.get_bind().dialect.name == "postgresql":
-        for statement in FINISH:
+        for statement in finishing_statements():
             op.execute(sa.text(statement))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from retrieval import Gallery
+from retrieval import BuildReport, Gallery
 
 Run = Callable[..., Result]
 Ask = Callable[..., list[dict[str, Any]]]
@@ -162,9 +162,12 @@ def test_a_linear_verifier_needs_neither_torch_nor_scikit_learn(
 
 @pytest.mark.grocery
 @pytest.mark.slow
-def test_on_real_photos_the_classifier_beats_the_distance(grocery: Path, tmp_path: Path) -> None:
-    with Gallery.create(tmp_path / "gallery") as gallery:
-        gallery.build(grocery / "train")
+@pytest.mark.xdist_group("grocery")
+def test_on_real_photos_the_classifier_beats_the_distance(
+    grocery_gallery: Callable[[str, str], tuple[Path, BuildReport]], tmp_path: Path
+) -> None:
+    shutil.copytree(grocery_gallery("efficientnet_lite0", "auto")[0], tmp_path / "gallery")
+    with Gallery.open(tmp_path / "gallery") as gallery:
         trained = gallery.train_verifier(model="linear")
     distance, linear = trained.methods
     assert trained.default == "classifier"

@@ -1,8 +1,7 @@
 """Gives a gallery another encoder, telling how far it is, and dies at a step if one is named.
 
-Run by test_reembedding.py: `python reembed_worker.py GALLERY ENCODER [STEP before|after]`. A step
-is a function of `retrieval` or `db`, by its name there; some are called several times, and the
-first call counts.
+A step is a function of `retrieval` or `db`, by its name there; some are called several times, and
+the first call counts.
 """
 
 from __future__ import annotations
@@ -14,9 +13,6 @@ import sys
 from typing import Any
 
 from retrieval import Gallery, new_vectors
-
-# Small, so that some is committed before most moments.
-new_vectors._COMMIT_PHOTOS = 4
 
 
 def die_at(step: str, moment: str) -> None:
@@ -44,8 +40,10 @@ def say(done: int, _total: int) -> None:
     sys.stdout.flush()
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        die_at(*sys.argv[3:])
-    with Gallery.open(sys.argv[1]) as gallery:
-        gallery.reembed(sys.argv[2], progress=say)
+def main(gallery_path: str, encoder: str, *step: str) -> None:
+    # Small, so that some is committed before most moments.
+    new_vectors._COMMIT_PHOTOS = 4
+    if step:
+        die_at(*step)
+    with Gallery.open(gallery_path) as gallery:
+        gallery.reembed(encoder, progress=say)

@@ -1,7 +1,4 @@
-"""Changes a gallery without end, telling each change before and after, until it is killed.
-
-Run by test_crash.py: `python crash_worker.py GALLERY ENCODER PHOTOS SEED`.
-"""
+"""Changes a gallery without end, telling each change before and after, until it is killed."""
 
 from __future__ import annotations
 
@@ -10,12 +7,7 @@ import random
 import sys
 from pathlib import Path
 
-from retrieval import Gallery, generations
-from retrieval import building as building_module
-
-# Small, so that commits and index files happen often enough to be hit.
-building_module._COMMIT_PHOTOS = 4
-generations._STALE_COUNT = 5
+from retrieval import Gallery, building, generations
 
 
 def say(**event: object) -> None:
@@ -24,6 +16,9 @@ def say(**event: object) -> None:
 
 
 def main(gallery_path: Path, encoder: str, photos: Path, seed: int) -> None:
+    # Small, so that commits and index files happen often enough to be hit.
+    building._COMMIT_PHOTOS = 4
+    generations._STALE_COUNT = 5
     choose = random.Random(seed)
     gallery = (
         Gallery.open(gallery_path)
@@ -49,7 +44,3 @@ def main(gallery_path: Path, encoder: str, photos: Path, seed: int) -> None:
             say(begin="remove", paths=some)
             gallery.remove([held[path] for path in some])
             say(done="remove", added=[], removed=some)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
