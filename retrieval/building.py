@@ -31,8 +31,8 @@ from retrieval.sources import Label, Source
 _COMMIT_PHOTOS, _COMMIT_SECONDS = 256, 2.0
 # Photos whose stored items are held at a time.
 _LOOKED_UP = 1000
-# Bytes that are told of a path that is too long.
-_SHOWN = 2000
+# Bytes that are told of each end of a path that is too long.
+_SHOWN = 1200
 
 Progress = Callable[[int, int], None]
 """Told after each photo how many of how many are done."""
@@ -296,9 +296,13 @@ class Builder:
 
 
 def _shown(path: AnyPath) -> str:
-    """Return a path as text that can be stored, whatever its bytes; of a long one, the end."""
+    """Return a path as text that can be stored, whatever its bytes; of a long one, both ends."""
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return f"…{shown.encode()[-_SHOWN:].decode(errors='ignore')}" if is_too_long(shown) else shown
+    if not is_too_long(shown):
+        return shown
+    whole = shown.encode()
+    ends = (whole[:_SHOWN], whole[-_SHOWN:])
+    return "…".join(end.decode(errors="ignore") for end in ends)
 
 
 def _name_trouble(path: AnyPath) -> str | None:

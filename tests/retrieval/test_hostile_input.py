@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from milvus_server import MilvusProcess
+from PIL import Image
 from postgres_server import PostgresServer
 
 from db import Condition, NewItem, StoreError
@@ -234,3 +236,27 @@ def test_what_cannot_be_kept_is_refused_in_a_sentence(galleries: tuple[Gallery, 
         require_refusal(lambda one, c=changes: write(one, 1, **c), "no infinite numbers")
     assert of_both(galleries, lambda one: [item.label for item in one.items()]) == list(HOSTILE)
     assert of_both(galleries, lambda one: one.check().problems) == ()
+
+
+def test_a_photo_too_deep_to_be_named_is_noted(
+    galleries: tuple[Gallery, Gallery],
+    tmp_path: Path,
+    draw_photo: Callable[..., Image.Image],
+) -> None:
+    photos = tmp_path / "photos"
+    deep = photos.joinpath(*["d" * 250] * 11, "deep.png")
+    deep.parent.mkdir(parents=True)
+    for number, path in enumerate((photos / "%s" / "'; --.png", deep)):
+        path.parent.mkdir(exist_ok=True)
+        draw_photo("red", number).save(path)
+    for added, unchanged in ((1, 0), (0, 1)):
+        report = of_both(galleries, lambda one: replace(one.build(photos), item_ids=[]))
+        assert (report.added, report.unchanged) == (added, unchanged)
+        (failed,) = report.failed
+        assert failed.path.startswith(str(photos))
+        assert failed.path.endswith("d/deep.png")
+        assert "longer than 2,600 bytes" in failed.reason
+    assert of_both(galleries, lambda one: len(one.failures())) == 1
+    deep.unlink()
+    assert of_both(galleries, lambda one: one.build(photos).failed) == []
+    assert of_both(galleries, Gallery.failures) == []
