@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from db.errors import StoreError
 from db.glance import Glance
@@ -145,3 +145,8 @@ def transaction(backend: Backend, mode: Mode) -> Iterator[Connection]:
             committing = mode == "write"
     except DBAPIError as error:
         raise StoreError(backend.sentence(error, committing=committing)) from error
+    except StatementError as error:
+        # What a value's type refused, SQLAlchemy wraps in the statement.
+        if isinstance(error.orig, StoreError):
+            raise error.orig from error
+        raise

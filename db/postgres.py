@@ -16,11 +16,12 @@ from db.errors import StoreError
 from db.glance import Glance
 from db.place import parsed, without_password
 from db.postgres_glance import Glances, PostgresGlance
-from db.postgres_loading import dumped, insert_items, insert_vectors
+from db.postgres_loading import insert_items, insert_vectors
 from db.postgres_schema import finishing_statements
 from db.postgres_sentences import sentence
 from db.postgres_sharing import exclusive, sharing
 from db.schema import Base
+from db.texts import dumped
 
 if TYPE_CHECKING:
     from db.sharing import Share

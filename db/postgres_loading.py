@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,8 +11,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, text
 
 from db.column_types import to_binary
-from db.errors import StoreError
 from db.schema import ItemRow
+from db.texts import dumped
 
 if TYPE_CHECKING:
     import psycopg
@@ -37,29 +35,6 @@ _ITEMS = {
     "added_at": "timestamp",
 }
 _VECTORS = {"item_id": "int8", "encoder_id": "int8", "added_seq": "int8", "data": "bytea"}
-# The escape of the character NUL, not a backslash that is followed by "u0000".
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-
-
-def dumped(value: Any) -> str:
-    """Return a value as JSON that PostgreSQL can look into.
-
-    Raises:
-        StoreError: It holds what no JSON of PostgreSQL's can.
-    """
-    try:
-        said = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        said.encode()
-    except ValueError as error:
-        raise StoreError(
-            f"PostgreSQL keeps no infinite numbers and no halves of letters ({error}): take them "
-            "out of the metadata."
-        ) from error
-    if _NUL.search(said):
-        raise StoreError(
-            "PostgreSQL keeps no texts with the character NUL in them: take it out of the metadata."
-        )
-    return said
 
 
 def insert_items(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:

@@ -35,10 +35,11 @@ from db.schema import (
     ThresholdRow,
     VectorRow,
 )
+from db.texts import require_text
 
 # Rows of a result fetched at a time: bounds memory, not the answer.
 _FETCH = 1000
-_LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1
 _T = TypeVar("_T")
 
 
@@ -111,6 +112,7 @@ class Reader(Kept):
 
     def count_items(self, label: str | None = None) -> int:
         """How many items there are, or how many show `label`."""
+        require_text("The label", label)
         if label is None:
             return int(self._connection.scalar(select(GalleryRow.item_count)) or 0)
         query = select(func.count()).select_from(ItemRow).where(ItemRow.label == label)
@@ -144,6 +146,9 @@ class Reader(Kept):
             content_hash: Only those with exactly these bytes.
             where: Only those that meet all of these conditions.
         """
+        for path in paths or ():
+            require_text("The path", path)
+        require_text("The label", label)
         query = select(ItemRow).where(*map(clause, where)).order_by(ItemRow.id)
         if label is not None:
             query = query.where(ItemRow.label == label)
@@ -151,8 +156,7 @@ class Reader(Kept):
             query = query.where(ItemRow.content_hash == content_hash)
         chunks = [query]
         if ids is not None:
-            possible = [item_id for item_id in ids if 0 < item_id <= _LARGEST_ID]
-            chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(possible)]
+            chunks = [query.where(ItemRow.id.in_(part)) for part in _parts(possible(ids))]
         elif paths is not None:
             chunks = [query.where(ItemRow.path.in_(part)) for part in _parts(paths)]
         for chunk in chunks:
@@ -184,6 +188,8 @@ class Reader(Kept):
             after: Only those with a larger id.
             limit: At most so many.
         """
+        require_text("The text", text)
+        require_text("The label", label)
         conditions: list[Any] = [*map(clause, where)]
         if label is not None:
             conditions.append(ItemRow.label == label)
@@ -200,7 +206,11 @@ class Reader(Kept):
                 )
             )
         count = select(func.count()).select_from(ItemRow).where(*conditions)
-        page = select(ItemRow).where(*conditions, ItemRow.id > after).order_by(ItemRow.id)
+        page = (
+            select(ItemRow)
+            .where(*conditions, ItemRow.id > min(after, LARGEST_ID))
+            .order_by(ItemRow.id)
+        )
         rows = self._connection.execute(page.limit(limit))
         return [_item(row) for row in rows], int(self._connection.scalar(count) or 0)
 
@@ -378,6 +388,11 @@ class Reader(Kept):
             item_ids=np.array([row.item_id for row in rows], dtype=np.int64),
             data=np.frombuffer(b"".join(data), dtype="<f2").reshape(len(rows), dim),
         )
+
+
+def possible(ids: Sequence[int]) -> list[int]:
+    """Return those of some numbers that a row can have."""
+    return [one for one in ids if 0 < one <= LARGEST_ID]
 
 
 def _parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

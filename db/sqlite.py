@@ -26,6 +26,7 @@ from db.sharing import Alone, Share
 from db.sqlite_connection import StoreConnection
 from db.sqlite_glance import Glances, SqliteGlance
 from db.sqlite_sentences import sentence
+from db.texts import dumped
 
 # Three float16 vectors of 1280 dimensions fill a page to 94 %; SQLite's default of 4096 holds one.
 PAGE_SIZE = 8192
@@ -40,7 +41,11 @@ def connect(path: Path, *, create: bool = False) -> Engine:
     connection uses `synchronous=FULL`: what was committed survives a power cut.
     """
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, creator=lambda: StoreConnection.open(path, timeout=BUSY_SECONDS))
+    engine = create_engine(
+        url,
+        creator=lambda: StoreConnection.open(path, timeout=BUSY_SECONDS),
+        json_serializer=dumped,
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from db.backend import Backend
 from db.errors import NotRestorable, StoreError
-from db.reader import Reader
+from db.reader import Reader, possible
 from db.records import Item, NewItem, StoredEncoder
 from db.schema import (
     EncoderRow,
@@ -26,6 +26,7 @@ from db.schema import (
     ThresholdRow,
     VectorRow,
 )
+from db.texts import require_items, require_key
 
 # Ids named in one statement; SQLite takes 32,766 parameters.
 _IDS = 10_000
@@ -61,10 +62,11 @@ class Writer(Reader):
             vectors: float32, shape `(len(items), dim)`, L2-normalised; kept as float16.
 
         Raises:
-            StoreError: The vectors' length is not the encoder's.
+            StoreError: The vectors' length is not the encoder's, or a text can't be kept.
         """
         if not items:
             return []
+        require_items(items)
         added_at = now()
         rows = [_columns(item) | {"added_at": added_at} for item in items]
         ids = self._backend.insert_items(self._connection, rows)
@@ -81,11 +83,18 @@ class Writer(Reader):
         self.forget_failures([item.path])
 
     def update_item(self, item_id: int, **columns: Any) -> None:
-        """Set columns of an item that don't concern its image (`label`, `path`, `meta`, …)."""
+        """Set columns of an item that don't concern its image (`label`, `path`, `meta`, …).
+
+        Raises:
+            StoreError: A text can't be kept.
+        """
+        for name in {"path", "label", "source_label"} & columns.keys():
+            require_key(f"The {name.removeprefix('source_')}", columns[name])
         self._connection.execute(update(ItemRow).where(ItemRow.id == item_id).values(columns))
 
     def remove_items(self, ids: Sequence[int]) -> int:
         """Remove items and return how many of `ids` there were; `restore_item` undoes it."""
+        ids = possible(ids)
         removed, removed_at = 0, now()
         for start in range(0, len(ids), _IDS):
             chunk = ids[start : start + _IDS]
@@ -114,7 +123,7 @@ class Writer(Reader):
         """
         removed = RemovedItemRow.__table__
         row = self._connection.execute(
-            select(removed).where(RemovedItemRow.id == item_id)
+            select(removed).where(RemovedItemRow.id.in_(possible([item_id])))
         ).one_or_none()
         if row is None:
             raise NotRestorable(
@@ -157,7 +166,13 @@ class Writer(Reader):
             )
 
     def relabel_items(self, ids: Sequence[int], label: str | None) -> int:
-        """Give items another label (`None`: an identity of their own); return how many."""
+        """Give items another label (`None`: an identity of their own); return how many.
+
+        Raises:
+            StoreError: Such a label can't be kept.
+        """
+        require_key("The label", label)
+        ids = possible(ids)
         changed = 0
         for start in range(0, len(ids), _IDS):
             query = update(ItemRow).where(ItemRow.id.in_(ids[start : start + _IDS]))
@@ -244,7 +259,10 @@ class Writer(Reader):
 
     def record_failure(self, path: str, reason: str) -> None:
         """Note that a file could not become an item; a later note replaces an earlier one."""
-        values = {"reason": reason, "failed_at": now()}
+        require_key("The path", path)
+        # Words of others' may hold anything.
+        told = reason.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+        values = {"reason": told, "failed_at": now()}
         self._connection.execute(
             self._backend.upsert(FailureRow)
             .values(path=path, **values)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Item, NewItem, Store, Writer
+from db.texts import LONGEST, is_too_long
 from retrieval.belonging import require_encoder
 from retrieval.dividing import Division
 from retrieval.embedding import Embedded, FailedPhoto, Known, Outcome, Unreadable, embed
@@ -30,6 +31,8 @@ from retrieval.sources import Label, Source
 _COMMIT_PHOTOS, _COMMIT_SECONDS = 256, 2.0
 # Photos whose stored items are held at a time.
 _LOOKED_UP = 1000
+# Bytes that are told of each end of a path that is too long.
+_SHOWN = 1200
 
 Progress = Callable[[int, int], None]
 """Told after each photo how many of how many are done."""
@@ -99,12 +102,15 @@ class Builder:
 
     def run(self, sources: Sequence[Source]) -> BuildReport:
         """Store what is new or changed among `sources`."""
-        nameless = [source for source in sources if not _storable_name(source.path)]
-        if nameless:
+        troubles = [_name_trouble(source.path) for source in sources]
+        if any(troubles):
             with self._store.write() as tx:
-                for source in nameless:
-                    self._fail(tx, source, "its name is not valid UTF-8: rename it")
-            sources = [source for source in sources if _storable_name(source.path)]
+                for source, trouble in zip(sources, troubles, strict=True):
+                    if trouble is not None:
+                        self._fail(tx, source, trouble)
+            sources = [
+                one for one, trouble in zip(sources, troubles, strict=True) if trouble is None
+            ]
         total, todo = len(sources), []
         relabelled = []
         with self._store.read() as tx:
@@ -290,17 +296,24 @@ class Builder:
 
 
 def _shown(path: AnyPath) -> str:
-    """Return a path as text that can be stored, whatever its bytes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a path as text that can be stored, whatever its bytes; of a long one, both ends."""
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    if not is_too_long(shown):
+        return shown
+    whole = shown.encode()
+    ends = (whole[:_SHOWN], whole[-_SHOWN:])
+    return "…".join(end.decode(errors="ignore") for end in ends)
 
 
-def _storable_name(path: AnyPath) -> bool:
-    """Whether a path is text; a name in some other encoding can't be stored or shown."""
+def _name_trouble(path: AnyPath) -> str | None:
+    """Return why an item can't have this path, if so."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "its name is not valid UTF-8: rename it"
+    if is_too_long(str(path)):
+        return f"its path is longer than {LONGEST:,} bytes: move it to a folder nearer the top"
+    return None
 
 
 def _is_as_stored(path: AnyPath, item: Item) -> bool:
