@@ -44,7 +44,7 @@ Vectors = NDArray[np.float32]
 PER_LABEL, CLIENTS = 50, 4
 # The margin of which every twentieth stranger or so stays below.
 RULE, THRESHOLD = "margin", 0.5
-PROBES = {"folder: ivf": (2, 8, 32), "pgvector": (40, 200, 400, 800), "milvus": (64, 256, 1024)}
+PROBES = {"folder: ivf": (2, 8, 32), "pgvector": (200, 400, 800), "milvus": (64, 256, 512)}
 # What a server of 4 GB would be given.
 SETTINGS = {"fsync": "on", "shared_buffers": "1GB", "maintenance_work_mem": "1GB"}
 SETTLED_SECONDS = 600.0
