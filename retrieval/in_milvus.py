@@ -128,6 +128,8 @@ class MilvusProposer:
         self._note(tx, removed=tx.seq, waiting=None)
 
     def _catch_up(self, tx: Reader, mark: Watermark) -> None:
+        # Where nothing has to be applied, what was acknowledged before still says it all.
+        self._index.require(mark.details["acknowledged"])
         removed, waiting = int(mark.details["removed"]), mark.details["waiting"]
         if waiting is not None and time.time() - waiting["since"] > _GRACE_SECONDS:
             self._remove(tx.removed_since(removed, until=waiting["seq"]))

@@ -90,6 +90,23 @@ def test_larger_galleries_are_extrapolated() -> None:
     assert 5 < stores[1] / stores[0] < 15
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("milvus")
+def test_backends_are_compared() -> None:
+    sizes = ["--items", "2000", "--dim", "16", "--queries", "20", "--turns", "1"]
+    told = _printed("bench_backends.py", *sizes)
+    rows = [line.strip("| ").split(" | ") for line in told if line[:1] == "|" and "---" not in line]
+    names = ["folder: exact", "folder: ivf", "exact", "pgvector", "milvus"]
+    tables = [place for place, row in enumerate(rows) if row[0] == "backend"]
+    assert len(tables) == 4
+    for place in tables[:3]:
+        assert [row[0] for row in rows[place + 1 : place + 6]] == names
+    for row in rows[tables[1] + 1 : tables[2]]:
+        assert float(row[1]) > 0.9
+    for row in rows[tables[0] + 3 : tables[1]]:
+        assert 10 < int(row[-2].removesuffix(" MB").replace(",", "")) < 4000
+
+
 def _printed(script: str, *arguments: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, SCRIPTS / script, *arguments], capture_output=True, text=True, check=True

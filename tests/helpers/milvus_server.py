@@ -54,8 +54,8 @@ class MilvusProcess:
 
         self._lock = os.open(_LOCK, os.O_RDONLY | os.O_CREAT, 0o666)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
-        self._server = MilvusServer(MilvusServerConfig(data_dir=str(self._folder)))
+        self.folder = Path(tempfile.mkdtemp(prefix="lookalike-milvus-"))
+        self._server = MilvusServer(MilvusServerConfig(data_dir=str(self.folder)))
 
     def __enter__(self) -> Self:
         try:
@@ -100,7 +100,7 @@ class MilvusProcess:
         """Stop it, and delete its data."""
         if self._server.running:
             self.kill()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
         os.close(self._lock)
 
 

@@ -21,6 +21,8 @@ from psycopg import sql
 # The server refuses to run as root.
 _UNPRIVILEGED = "nobody"
 _START_SECONDS = 60
+# Without flushing: what a power cut leaves is the engine's own concern.
+_SETTINGS = {"shared_buffers": "64MB", "fsync": "off", "max_connections": "60"}
 
 
 class PostgresServer:
@@ -29,7 +31,9 @@ class PostgresServer:
     Use it as a context manager; nothing is left of it then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        """Take settings of `postgresql.conf` in place of those that suit tests."""
+        self._settings = _SETTINGS | settings
         self._user = pwd.getpwnam(_UNPRIVILEGED) if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="lookalike-postgres-"))
         if self._user is not None:
@@ -41,7 +45,6 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         try:
-            # Without flushing: what a power cut leaves is the engine's own concern.
             made = self._popen(
                 "initdb", "-D", str(self._data), "-U", "lookalike", "--auth=trust", "--no-sync",
                 "--locale=C", "--encoding=UTF8",
@@ -57,12 +60,18 @@ class PostgresServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The server's first process, parent of all others."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, after `kill` too, and wait until it answers."""
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         self._process = self._popen(
             "postgres", "-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port),
-            "-c", "unix_socket_directories=", "-c", "shared_buffers=64MB", "-c", "fsync=off",
-            "-c", "max_connections=60",
+            "-c", "unix_socket_directories=", *settings,
         )  # fmt: skip
         until = time.monotonic() + _START_SECONDS
         while True:
