@@ -175,9 +175,8 @@ class SqliteBackend:
 
     def highest_ids(self, connection: Connection) -> dict[str, int]:
         """Ask SQLite's own table; those it does not count give ids out again."""
-        known: dict[str, int] = dict(
-            connection.execute(text("SELECT name, seq FROM sqlite_sequence")).tuples().all()
-        )
+        rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence"))
+        known = {str(row.name): int(row.seq) for row in rows}
         for name in COUNTED:
             highest = connection.scalar(text(f"SELECT max(id) FROM {name}"))  # noqa: S608
             known[name] = max(known.get(name, 0), highest or 0)

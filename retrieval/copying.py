@@ -23,6 +23,7 @@ from retrieval.copied_files import (
     copy_verifier,
     require_encoder_copied,
 )
+from retrieval.encoder_folders import take_away_others
 from retrieval.errors import GalleryError
 from retrieval.folder import (
     INDEX,
@@ -41,6 +42,7 @@ from retrieval.place import Place
 
 # The share of free pages from which on a file is rewritten without them.
 _FREE_SHARE = 0.25
+_FINISHED = "An earlier run had copied and compared all of it; this one has seen to its index."
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ def copy_gallery(
             there.path.mkdir(parents=True, exist_ok=True)
             notes += copy_uploads(source, home, there)
             sent = 0
-            if not _is_finished(target):
+            if _is_finished(target):
+                notes.append(_FINISHED)
+            else:
                 sent = _fill(source, home, target, there, settings, _Steps(source, progress))
             with target.rows() as tx:
                 report = _report(tx, there, sent, notes)
@@ -104,6 +108,7 @@ def copy_gallery(
             raise
     try:
         settle_index(target, there.path / INDEX, fingerprint, stale_share=0)
+        take_away_others(there, target)
         target.shrink(_FREE_SHARE)
         target.drop_watermark(COPY)
     finally:
@@ -141,10 +146,11 @@ def _begin(source: Rows, home: Home, to: Place) -> Store:
     target = Store.open(store_place(to), unfinished=True)
     try:
         with target.read() as tx:
-            mark, seq = tx.watermark(COPY), tx.seq
-        if mark is None or (mark.details["verified"] and mark.seq != seq):
+            mark = tx.watermark(COPY)
+        mine = mark is not None and mark.details["from"] == source.uid
+        if mark is None or (mark.details["verified"] and not mine):
             raise GalleryError(f"{to} holds a gallery already: choose another place.")
-        if mark.details["from"] != source.uid:
+        if not mine:
             raise GalleryError(
                 f"{to} holds part of another gallery, whose copy was broken off: finish that with "
                 f"`lookalike copy -g {mark.details['name']} --to {to}`, or choose another place."

@@ -18,7 +18,6 @@ from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_threshold
 from retrieval.checking import CheckReport, check
 from retrieval.conditions import Where, conditions
-from retrieval.copying import CopyReport, copy_gallery
 from retrieval.embedding import FailedPhoto, embed_image, read_file
 from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError, ImageError
@@ -420,32 +419,6 @@ class Gallery(AsksTogether):
         return evaluate_pairs(
             any_path(pairs), self.encoder, thresholds=thresholds, progress=progress
         )
-
-    def copy(
-        self,
-        to: str | os.PathLike[str] | Place,
-        *,
-        index: str | None = None,
-        progress: Progress | None = None,
-    ) -> CopyReport:
-        """Copy the gallery to another place; broken off, the same call goes on where it was.
-
-        All goes along: items under their ids, removed ones too, vectors, thresholds, encoder and
-        verifier. It is read in one moment, and may be used meanwhile. The copy can't be opened
-        before both are compared, row by row.
-
-        Args:
-            to: A folder that is missing or empty, or the URL of an empty PostgreSQL database.
-            index: What the copy is searched by, as for `choose_index`; `None`: what this gallery
-                is, where the new place can have it.
-            progress: Told how many rows of how many are copied or compared.
-
-        Raises:
-            GalleryError: Something is in the way, or there can't be such an index.
-            StoreError: A database can't be used, or the two were not found equal.
-            EngineError: The Milvus server can't be used; the same call then makes up for it.
-        """
-        return copy_gallery(self._store, self._home, Place.of(to), index=index, progress=progress)
 
     def info(self) -> GalleryInfo:
         """Say what the gallery is."""
