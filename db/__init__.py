@@ -1,6 +1,8 @@
 """The store: schema, transactions, change log, migrations. Knows nothing of images or indexes."""
 
 from db.conditions import Condition
+from db.copy_mark import COPY
+from db.copying import Filler, compare, copy_rows
 from db.errors import NotRestorable, StoreError
 from db.filesystem import require_local
 from db.glance import Glance
@@ -17,20 +19,24 @@ from db.records import (
     Threshold,
     Watermark,
 )
+from db.rows import Rows
 from db.sharing import Share
 from db.store import Store
 from db.writer import Writer
 
 __all__ = [
+    "COPY",
     "Candidate",
     "Condition",
     "Failure",
+    "Filler",
     "Generation",
     "Glance",
     "Item",
     "NewItem",
     "NotRestorable",
     "Reader",
+    "Rows",
     "Share",
     "Store",
     "StoreError",
@@ -39,6 +45,8 @@ __all__ = [
     "Threshold",
     "Watermark",
     "Writer",
+    "compare",
+    "copy_rows",
     "is_url",
     "require_local",
 ]

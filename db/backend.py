@@ -105,6 +105,15 @@ class Backend(Protocol):
             seq: The sequence number.
         """
 
+    def load_rows(self, connection: Connection, table: Any, rows: Sequence[Any], /) -> None:
+        """Insert whole rows, ids and all, with the columns in the table's order."""
+
+    def highest_ids(self, connection: Connection, /) -> dict[str, int]:
+        """Return the highest id that each table has ever given out, by the table's name."""
+
+    def set_highest_ids(self, connection: Connection, ids: dict[str, int], /) -> None:
+        """Let tables give out higher ids only."""
+
     def lent(self) -> AbstractContextManager[Any]:
         """Lend a driver's connection where each statement is a transaction of its own."""
 

@@ -16,11 +16,11 @@ from db.errors import StoreError
 from db.glance import Glance
 from db.place import parsed, without_password
 from db.postgres_glance import Glances, PostgresGlance
-from db.postgres_loading import insert_items, insert_vectors
+from db.postgres_loading import insert_items, insert_vectors, load_rows
 from db.postgres_schema import finishing_statements
 from db.postgres_sentences import sentence
 from db.postgres_sharing import exclusive, sharing
-from db.schema import Base
+from db.schema import COUNTED, Base
 from db.texts import dumped
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 # Who makes or migrates the tables holds this lock.
 _SCHEMA_LOCK = 0x6C6F6F6B
+_LAST_ID = text(
+    "SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence(:name, 'id') AS regclass))"
+)
+_SET_LAST_ID = text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :highest)")
 _CONNECT_SECONDS = 10
 # A peer that answers nothing for so long is gone: 10 s until it is asked, 3 times every 5 s.
 _CONNECT_ARGUMENTS = {
@@ -180,6 +184,21 @@ class PostgresBackend:
         """Insert vectors by COPY."""
         with self.told():
             insert_vectors(connection, item_ids, vectors, encoder_id=encoder_id, seq=seq)
+
+    def load_rows(self, connection: Connection, table: Any, rows: Sequence[Any]) -> None:
+        """Insert rows by COPY."""
+        with self.told():
+            load_rows(connection, table, rows)
+
+    def highest_ids(self, connection: Connection) -> dict[str, int]:
+        """Ask the tables' sequences."""
+        return {name: connection.scalar(_LAST_ID, {"name": name}) or 0 for name in COUNTED}
+
+    def set_highest_ids(self, connection: Connection, ids: dict[str, int]) -> None:
+        """Set the tables' sequences."""
+        for name, highest in ids.items():
+            if highest:
+                connection.execute(_SET_LAST_ID, {"name": name, "highest": highest})
 
     def damage(self) -> list[str]:
         """Find nothing: a server looks after its files itself."""

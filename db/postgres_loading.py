@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, insert, text
+from sqlalchemy import (
+    JSON,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    insert,
+    text,
+)
+from sqlalchemy.types import TypeEngine
 
 from db.column_types import to_binary
+from db.errors import StoreError
 from db.schema import ItemRow
 from db.texts import dumped
 
@@ -62,6 +75,58 @@ def insert_vectors(
     with _copy(connection, "vectors", _VECTORS) as copy:
         for item_id, data in zip(item_ids, to_binary(vectors), strict=True):
             copy.write_row((item_id, encoder_id, seq, data))
+
+
+def load_rows(connection: Connection, table: Table, rows: Sequence[Any]) -> None:
+    """Insert whole rows, with the columns in the table's order.
+
+    Raises:
+        StoreError: A text or metadata can't be kept; the sentence says of which row.
+    """
+    types = {column.name: _sent_type(column.type) for column in table.columns}
+    senders = [_sender(column.type) for column in table.columns]
+    with _copy(connection, table.name, types) as copy:
+        for row in rows:
+            try:
+                copy.write_row(
+                    [
+                        None if value is None else send(value)
+                        for send, value in zip(senders, row, strict=True)
+                    ]
+                )
+            except StoreError as error:
+                raise StoreError(f"Row {row[0]} of {table.name} can't go along: {error}") from error
+
+
+def _sent_type(column: TypeEngine[Any]) -> str:
+    by_class: dict[type[Any], str] = {
+        LargeBinary: "bytea",
+        JSON: "text",
+        String: "text",
+        DateTime: "timestamp",
+        Float: "float8",
+        Integer: "int8",
+    }
+    return next(name for kind, name in by_class.items() if isinstance(column, kind))
+
+
+def _sender(column: TypeEngine[Any]) -> Callable[[Any], Any]:
+    if isinstance(column, LargeBinary):
+        return _sent_vector
+    if isinstance(column, JSON):
+        return dumped
+    return _sent_text if isinstance(column, String) else lambda value: value
+
+
+def _sent_vector(data: bytes) -> bytes:
+    (sent,) = to_binary(np.frombuffer(data, dtype="<f2")[np.newaxis])
+    return sent
+
+
+def _sent_text(value: str) -> str:
+    if "\0" in value:
+        raise StoreError("PostgreSQL keeps no texts with the character NUL in them: take it out.")
+    return value
 
 
 @contextmanager

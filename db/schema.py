@@ -37,6 +37,8 @@ _NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+COUNTED = ("encoders", "items", "thresholds", "vectors")
+"""The tables that number their rows, but those that are no part of a copy."""
 _GONE = "removed_seq IS NOT NULL"
 
 

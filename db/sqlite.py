@@ -21,7 +21,7 @@ from db.conditions import NUMBER, number
 from db.errors import StoreError
 from db.filesystem import require_local
 from db.glance import Glance
-from db.schema import ItemRow, VectorRow
+from db.schema import COUNTED, Base, ItemRow, VectorRow
 from db.sharing import Alone, Share
 from db.sqlite_connection import StoreConnection
 from db.sqlite_glance import Glances, SqliteGlance
@@ -172,6 +172,32 @@ class SqliteBackend:
             for item_id, vector in zip(item_ids, vectors.astype("<f2", copy=False), strict=True)
         ]
         connection.execute(insert(VectorRow), values)
+
+    def load_rows(self, connection: Connection, table: Any, rows: Sequence[Any]) -> None:
+        """Insert rows one by one, by one statement."""
+        names = [column.name for column in table.columns]
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+    def highest_ids(self, connection: Connection) -> dict[str, int]:
+        """Ask SQLite's own table; those it does not count give ids out again."""
+        rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence"))
+        known = {str(row.name): int(row.seq) for row in rows}
+        for name in COUNTED:
+            highest = connection.scalar(text(f"SELECT max(id) FROM {name}"))  # noqa: S608
+            known[name] = max(known.get(name, 0), highest or 0)
+        return {name: known[name] for name in COUNTED}
+
+    def set_highest_ids(self, connection: Connection, ids: dict[str, int]) -> None:
+        """Write into SQLite's own table what it counts."""
+        counted = [
+            name
+            for name in ids
+            if Base.metadata.tables[name].dialect_options["sqlite"]["autoincrement"]
+        ]
+        for name in counted:
+            values = {"name": name, "seq": ids[name]}
+            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
+            connection.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :seq)"), values)
 
     def lent(self) -> AbstractContextManager[Any]:
         """Refuse: nothing but the store is in the file."""

@@ -8,14 +8,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import delete, insert, inspect
+from sqlalchemy import Connection, delete, insert, inspect
 
 from db import migrate
 from db.backend import Backend, transaction
+from db.copy_mark import require_finished
+from db.copying import Filler, begin
 from db.errors import StoreError
 from db.glance import Glance
 from db.place import is_url
 from db.reader import Reader
+from db.rows import Rows
 from db.schema import EncoderRow, GalleryRow, WatermarkRow
 from db.sharing import Share
 from db.sqlite import SqliteBackend
@@ -63,42 +66,56 @@ class Store:
             StoreError: There is one already, the file is to lie on a network file system, or the
                 database can't be reached or used.
         """
-        backend = _backend(place, create=True)
-        try:
-            with transaction(backend, "write") as connection:
-                migrate.create_schema(backend, connection)
-                encoder = {"fingerprint": fingerprint, "name": encoder_name, "dim": dim}
-                encoder_id = connection.execute(
-                    insert(EncoderRow)
-                    .values(encoder | {"added_at": now()})
-                    .returning(EncoderRow.id)
-                ).scalar_one()
-                connection.execute(
-                    insert(GalleryRow).values(
-                        seq=0,
-                        encoder_id=encoder_id,
-                        settings=settings,
-                        created_at=now(),
-                        uid=uuid.uuid4().hex,
-                    )
+
+        def fill(connection: Connection, backend: Backend) -> None:
+            encoder = {"fingerprint": fingerprint, "name": encoder_name, "dim": dim}
+            encoder_id = connection.execute(
+                insert(EncoderRow).values(encoder | {"added_at": now()}).returning(EncoderRow.id)
+            ).scalar_one()
+            connection.execute(
+                insert(GalleryRow).values(
+                    seq=0,
+                    encoder_id=encoder_id,
+                    settings=settings,
+                    created_at=now(),
+                    uid=uuid.uuid4().hex,
                 )
-                if prepare is not None:
-                    prepare(Writer(connection, backend))
-        except BaseException:
-            backend.close()
-            raise
-        return cls(backend)
+            )
+            if prepare is not None:
+                prepare(Writer(connection, backend))
+
+        return cls(_made(place, fill))
 
     @classmethod
-    def open(cls, place: Path | str) -> Self:
+    def begin_copy(cls, place: Path | str, source: Rows, *, name: str) -> Self:
+        """Create a store that a copy is to fill; nothing else can open it until that is done.
+
+        Args:
+            place: As for `create`.
+            source: What it is to hold.
+            name: Where that is, without a password.
+
+        Raises:
+            StoreError: As for `create`.
+        """
+        uid = uuid.uuid4().hex
+
+        def fill(connection: Connection, _backend: Backend) -> None:
+            begin(connection, source, name=name, uid=uid)
+
+        return cls(_made(place, fill))
+
+    @classmethod
+    def open(cls, place: Path | str, *, unfinished: bool = False) -> Self:
         """Open an existing store; an older schema is migrated first.
 
         Args:
             place: A path, or a URL `postgresql://…`.
+            unfinished: Also one that a copy still fills.
 
         Raises:
-            StoreError: There is none, it is damaged, a newer lookalike made it, it lies on a
-                network file system, or the database can't be reached.
+            StoreError: There is none, a copy still fills it, it is damaged, a newer lookalike made
+                it, it lies on a network file system, or the database can't be reached.
         """
         backend = _backend(place)
         try:
@@ -111,6 +128,8 @@ class Store:
             if state == "older":
                 backend.require_changeable()
                 migrate.upgrade(backend)
+            if not unfinished:
+                require_finished(backend)
         except BaseException:
             backend.close()
             raise
@@ -147,6 +166,22 @@ class Store:
         """Open a write transaction: durable when the block ends, undone when it raises."""
         with transaction(self._backend, "write") as connection:
             yield Writer(connection, self._backend)
+
+    @contextmanager
+    def rows(self) -> Iterator[Rows]:
+        """Open a snapshot of whole tables, for a copy."""
+        with transaction(self._backend, "read") as connection:
+            yield Rows(connection, self._backend)
+
+    @contextmanager
+    def filling(self) -> Iterator[Filler]:
+        """Open a write transaction of a copy that fills this store.
+
+        Raises:
+            StoreError: No copy does.
+        """
+        with transaction(self._backend, "write") as connection:
+            yield Filler(connection, self._backend)
 
     def set_watermark(self, name: str, seq: int, details: dict[str, Any]) -> None:
         """Note how far something outside has followed the change log.
@@ -219,6 +254,19 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._backend.close()
+
+
+def _made(place: Path | str, fill: Callable[[Connection, Backend], None]) -> Backend:
+    """Make the tables in an empty place and fill them, in one transaction."""
+    backend = _backend(place, create=True)
+    try:
+        with transaction(backend, "write") as connection:
+            migrate.create_schema(backend, connection)
+            fill(connection, backend)
+    except BaseException:
+        backend.close()
+        raise
+    return backend
 
 
 def _backend(place: Path | str, *, create: bool = False) -> Backend:

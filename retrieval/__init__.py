@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrieval.building import BuildReport, Duplicate
     from retrieval.checking import CheckReport
     from retrieval.clustering import Cluster, Clustering
+    from retrieval.copying import CopyReport
     from retrieval.deduplicating import DedupeReport, DuplicateGroup, GroupedItem, NearDuplicate
     from retrieval.embedding import FailedPhoto
     from retrieval.encoder_comparison import ChangedAnswer, ComparedEncoder, EncoderComparison
@@ -50,6 +51,7 @@ _HOME = {
     "Clustering": "clustering",
     "ComparedEncoder": "encoder_comparison",
     "Condition": "conditions",
+    "CopyReport": "copying",
     "DedupeReport": "deduplicating",
     "DrawnPairs": "pairing",
     "Duplicate": "building",
@@ -87,6 +89,7 @@ __all__ = [
     "Clustering",
     "ComparedEncoder",
     "Condition",
+    "CopyReport",
     "DedupeReport",
     "DrawnPairs",
     "Duplicate",

@@ -130,7 +130,7 @@ def _create_folder(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _being_made(folder) as new:
+    with being_made(folder) as new:
         spec = make_encoder(new / ENCODER).spec
         Store.create(
             new / STORE,
@@ -140,7 +140,7 @@ def _create_folder(
             settings=settings,
         ).close()
         (new / INDEX).mkdir()
-        _put_in_place(new, folder)
+        put_in_place(new, folder)
 
 
 def _create_shared(
@@ -164,7 +164,7 @@ def _create_shared(
 
 
 @contextmanager
-def _being_made(folder: Path) -> Iterator[Path]:
+def being_made(folder: Path) -> Iterator[Path]:
     """Lend a place beside a folder where it can be made, and clear what crashes left there."""
     prefix = f".{folder.name}.being-made-"
     for left in folder.parent.glob(f"{glob.escape(prefix)}*"):
@@ -175,7 +175,12 @@ def _being_made(folder: Path) -> Iterator[Path]:
         yield Path(made) / "gallery"
 
 
-def _put_in_place(new: Path, folder: Path) -> None:
+def put_in_place(new: Path, folder: Path) -> None:
+    """Give a gallery that was made beside its folder the folder's name, in one step.
+
+    Raises:
+        GalleryError: Something came in the way.
+    """
     try:
         new.replace(folder)
     except OSError as error:
@@ -201,9 +206,9 @@ def open_gallery(place: Place) -> tuple[Store, Home, Artifact]:
             f"{folder} {what}: name a gallery's folder, or make one with "
             f"`lookalike build-index PHOTOS -g {folder}`."
         )
-    store = Store.open(folder / STORE if folder is not None else place.url or "")
+    store = Store.open(store_place(place))
     try:
-        home = _home(place, store)
+        home = find_home(place, store)
         follow_kept(store, home)
         return store, home, load_artifact(home, store)
     except BaseException:
@@ -211,7 +216,13 @@ def open_gallery(place: Place) -> tuple[Store, Home, Artifact]:
         raise
 
 
-def _home(place: Place, store: Store) -> Home:
+def store_place(place: Place) -> Path | str:
+    """Return where the store of a gallery is."""
+    return place.folder / STORE if place.folder is not None else place.url or ""
+
+
+def find_home(place: Place, store: Store) -> Home:
+    """Return where the files of a gallery are on this machine."""
     if place.folder is not None:
         return Home(place.folder, str(place))
     homes()
@@ -229,7 +240,7 @@ def home_of(place: Place) -> Path:
         return place.folder
     store = Store.open(place.url or "")
     try:
-        return _home(place, store).path
+        return find_home(place, store).path
     finally:
         store.close()
 

@@ -6,12 +6,12 @@ import os
 import time
 from pathlib import Path
 
-from db import Store
+from db import Reader, Store
 from retrieval.home import Home
 
 FOLDER = "uploads"
-# What the settings call the folder's place, as items' paths begin with it.
-_PLACE = "uploads"
+PLACE = "uploads"
+"""What the settings call the folder's place, as items' paths begin with it."""
 _YOUNG_SECONDS = 3600
 
 
@@ -28,8 +28,13 @@ def folder_of_kept(store: Store, home: Home) -> Path:
         if home.is_shared:  # the place is another one on each machine
             return folder
         with store.write() as tx:
-            tx.set_settings(tx.settings() | {_PLACE: str(folder)})
+            tx.set_settings(tx.settings() | {PLACE: str(folder)})
     return folder
+
+
+def place_of_kept(tx: Reader, home: Home) -> str:
+    """Return the folder that the paths of items with such photos begin with."""
+    return str(tx.settings().get(PLACE) or home.path.resolve() / FOLDER)
 
 
 def drop_unused_kept(store: Store, home: Home) -> int:
@@ -56,10 +61,10 @@ def follow_kept(store: Store, home: Home) -> None:
     if home.is_shared or not folder.is_dir():
         return
     with store.read() as tx:
-        before = tx.settings().get(_PLACE)
+        before = tx.settings().get(PLACE)
     # Where nothing can be written, answers don't need it either.
     if before in (None, str(folder)) or not os.access(home.path, os.W_OK):
         return
     with store.write() as writer:
         writer.move_paths(f"{before}/", f"{folder}/")
-        writer.set_settings(writer.settings() | {_PLACE: str(folder)})
+        writer.set_settings(writer.settings() | {PLACE: str(folder)})

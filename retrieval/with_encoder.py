@@ -21,6 +21,7 @@ from retrieval.building import Progress
 from retrieval.clustering import Clustering, cluster_items, cluster_photos
 from retrieval.compacting import CompactReport, compact
 from retrieval.contents import Contents
+from retrieval.copying import CopyReport, copy_gallery
 from retrieval.encoder_comparison import EncoderComparison, compare_encoders
 from retrieval.encoder_folders import load_artifact
 from retrieval.encoders import Artifact, Encoder, open_encoder
@@ -31,6 +32,7 @@ from retrieval.home import Home
 from retrieval.index_choice import EXACT, WHEN_DOWN, require_index, settle_index
 from retrieval.kept_photos import drop_unused_kept, folder_of_kept
 from retrieval.paths import any_path
+from retrieval.place import Place
 from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
 
@@ -205,6 +207,32 @@ class WithEncoder(Contents):
         with self._store.write() as tx:
             kept = {key: value for key, value in chosen.items() if value is not None}
             tx.set_settings(tx.settings() | kept)
+
+    def copy(
+        self,
+        to: str | os.PathLike[str] | Place,
+        *,
+        index: str | None = None,
+        progress: Progress | None = None,
+    ) -> CopyReport:
+        """Copy the gallery to another place; broken off, the same call goes on where it was.
+
+        All goes along: items under their ids, removed ones too, vectors, thresholds, encoder and
+        verifier. It is read in one moment, and may be used meanwhile. The copy can't be opened
+        before both are compared, row by row.
+
+        Args:
+            to: A folder that is missing or empty, or the URL of an empty PostgreSQL database.
+            index: What the copy is searched by, as for `choose_index`; `None`: what this gallery
+                is, where the new place can have it.
+            progress: Told how many rows of how many are copied or compared.
+
+        Raises:
+            GalleryError: Something is in the way, or there can't be such an index.
+            StoreError: A database can't be used, or the two were not found equal.
+            EngineError: The Milvus server can't be used; the same call then makes up for it.
+        """
+        return copy_gallery(self._store, self._home, Place.of(to), index=index, progress=progress)
 
     def compare(
         self,

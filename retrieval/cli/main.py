@@ -12,6 +12,7 @@ from retrieval.cli.auditing import audit
 from retrieval.cli.changing import relabel, remove
 from retrieval.cli.clustering import cluster
 from retrieval.cli.compacting import compact
+from retrieval.cli.copying import copy
 from retrieval.cli.deduplicating import dedupe
 from retrieval.cli.evaluating import evaluate
 from retrieval.cli.filling import add, build_index
@@ -97,6 +98,7 @@ for command in (
     compare,
     reembed,
     compact,
+    copy,
     serve,
     demo,
 ):

@@ -36,11 +36,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Progress]:
+def progress_bar(what: str, *, unit: str = "photos") -> Iterator[Progress]:
     """Show a bar with rate and time left on stderr while a terminal looks on."""
     from tqdm import tqdm
 
-    with tqdm(desc=what, unit=" photos", disable=None, leave=False) as bar:
+    with tqdm(desc=what, unit=f" {unit}", disable=None, leave=False) as bar:
 
         def update(done: int, total: int) -> None:
             bar.total = total

@@ -29,6 +29,7 @@ def test_the_commands_are_those_a_user_is_told_of() -> None:
     ask = {"query", "verify", "eval", "make-pairs", "tune-threshold", "cluster"}
     learn = {"train", "train-verifier"}
     look_after = {"list", "info", "check", "audit", "dedupe", "compare", "reembed", "compact"}
+    look_after |= {"copy"}
     serve = {"serve"}
     assert set(COMMANDS) == fill | ask | learn | look_after | serve | {"demo"}
 
