@@ -29,7 +29,7 @@ def require_finished(backend: Backend) -> None:
     if details is not None and not details["verified"]:
         raise StoreError(
             f"{backend.place} holds part of a gallery, as a copy was broken off: finish it with "
-            f"the same copy command, `lookalike copy -g {details['name']} --to {backend.place}`."
+            f"the same command, which began `lookalike copy -g {details['name']}`."
         )
 
 

@@ -15,7 +15,7 @@ from retrieval.encoder_folders import (
     place_for_another,
 )
 from retrieval.encoders import Artifact
-from retrieval.errors import GalleryError
+from retrieval.errors import EncoderError, GalleryError
 from retrieval.flushing import flush
 from retrieval.home import Home
 from retrieval.kept_photos import FOLDER as UPLOADS
@@ -47,6 +47,8 @@ def copy_encoders(tx: Reader, source: Home, store: Store, target: Home) -> None:
             of_source = Artifact.load(encoder_folder(source, encoder.fingerprint))
             if of_source.spec.fingerprint != encoder.fingerprint:
                 continue  # one to come that was not kept; the reembed makes it anew
+        for text in of_source.damage():
+            raise EncoderError(text)
         with place_for_another(target) as folder:
             made = of_source.copy_to(folder)
             with store.filling() as writer:
@@ -99,10 +101,9 @@ def copy_uploads(tx: Reader, source: Home, target: Home) -> list[str]:
     if not named:
         return []
     if source.is_shared or target.is_shared:
-        photos = "1 photo" if len(named) == 1 else f"{len(named):,} photos"
         return [
-            f"{photos} of items stay in {before}, as uploads go along only from folder to folder; "
-            "answers don't need them."
+            f"Uploads stay in {before} ({len(named):,}), as they go along only from folder to "
+            "folder; answers don't need them."
         ]
     folder = target.path / UPLOADS
     folder.mkdir(exist_ok=True)

@@ -146,9 +146,7 @@ def test_a_copy_holds_the_same_and_goes_on_as_the_first_would(source: Store, tar
 def test_nothing_opens_a_copy_before_it_is_compared(
     source: Store, target: Store, target_place: Path | str
 ) -> None:
-    with pytest.raises(
-        StoreError, match="with the same copy command, `lookalike copy -g the first"
-    ):
+    with pytest.raises(StoreError, match="the same command, which began `lookalike copy -g the f"):
         Store.open(target_place)
     run(source, target)
     with closing(Store.open(target_place)) as opened, opened.read() as tx:
@@ -211,6 +209,20 @@ def test_two_copies_at_once_don_t_mix(source: Store, target: Store) -> None:
             pass
         with pytest.raises(StoreError, match="Another process"), target.filling() as writer:
             writer.finish(tx, {}, compared=compared, digest=digest)
+
+
+def test_a_damaged_vector_is_told(tmp_path: Path, postgres_url: str) -> None:
+    made = Store.create(
+        tmp_path / "a.db", fingerprint="f" * 64, encoder_name="tiny", dim=DIM, settings={}
+    )
+    with made.write() as tx:
+        tx.add_items([new_item("a")], vectors(1, 0) * np.float32("nan"))
+    with made.rows() as tx:
+        target = Store.begin_copy(postgres_url, tx, name="a")
+        with pytest.raises(StoreError, match="Row 1 of vectors can't go along: it is damaged"):
+            copy_rows(tx, target, lambda _: None)
+    made.close()
+    target.close()
 
 
 @pytest.mark.parametrize(
