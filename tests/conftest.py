@@ -47,9 +47,12 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus_server() -> Iterator[MilvusProcess]:
-    """A Milvus server, for tests of the group `milvus`, which leave it running."""
+    """A Milvus server, for tests that leave it running.
+
+    As a machine holds one, it is given back after each module: somebody may be waiting for it.
+    """
     with MilvusProcess() as server:
         yield server
 

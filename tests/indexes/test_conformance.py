@@ -162,7 +162,7 @@ def test_any_history_of_changes_ends_as_brute_force_says(make: Make, data: st.Da
     assert_history(make, data)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_any_history_on_a_server_ends_as_brute_force_says(
     make_served: Make, data: st.DataObject
