@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,23 @@ def index_of(asked: str, uid: str, encoder: StoredEncoder) -> MilvusIndex:
 def watermark_name(uid: str, encoder: StoredEncoder) -> str:
     """Return what the store calls the watermark of a gallery's collection."""
     return f"{MILVUS}:{uid}:{encoder.id}"
+
+
+def drop_others(store: Store, asked: str) -> None:
+    """Delete the collections of a gallery's encoders of before.
+
+    Raises:
+        EngineError: The server can't be asked.
+    """
+    with store.read() as tx:
+        uid = tx.uid
+        names = {one: watermark_name(uid, one) for one in tx.other_encoders()}
+        left = {one: name for one, name in names.items() if tx.watermark(name) is not None}
+    for encoder, name in left.items():
+        index = index_of(asked, uid, encoder)
+        with closing(index), store.exclusive(name):
+            index.drop()
+            store.drop_watermark(name)
 
 
 def purgeable(tx: Reader) -> int:

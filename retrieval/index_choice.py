@@ -11,7 +11,7 @@ from indexes import EngineError
 from retrieval import generations
 from retrieval.errors import GalleryError
 from retrieval.in_database import PGVECTOR, DatabaseProposer, prepare_database
-from retrieval.in_milvus import MILVUS, MilvusProposer, purgeable, watermark_name
+from retrieval.in_milvus import MILVUS, MilvusProposer, drop_others, purgeable, watermark_name
 from retrieval.proposing import FileProposer, Proposer
 
 AUTO, EXACT = "auto", "exact"
@@ -122,7 +122,9 @@ def settle_index(
         with store.read() as tx:
             if stale_share == 0 and proposer.lacks(tx):
                 store.drop_watermark(watermark_name(tx.uid, tx.encoder))
-        return proposer.replay()
+        anew = proposer.replay()
+        drop_others(store, asked)
+        return anew
     finally:
         proposer.close()
 

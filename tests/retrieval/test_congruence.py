@@ -26,7 +26,7 @@ from retrieval import Gallery
 from retrieval.asking import answer, question
 from retrieval.identification import Identification
 from retrieval.in_database import table_of
-from retrieval.in_milvus import MilvusProposer
+from retrieval.in_milvus import MilvusProposer, index_of
 
 sys.path.append(str(Path(retrieval.__file__).parents[1] / "scripts"))
 from clustered import Clustered
@@ -240,7 +240,8 @@ def test_one_story_has_the_same_answers_everywhere(
     assert min(decisions.count("match"), decisions.count("unknown")) > QUERIES / 4
     with database._store.read() as tx, database._store.lent() as connection:
         assert is_prepared(connection, table_of(tx.encoder))
-    held = story.engines["milvus"].gallery._latest().searcher._held
+    on_milvus = story.engines["milvus"].gallery
+    held = on_milvus._latest().searcher._held
     assert held is not None
     assert isinstance(held.proposer, MilvusProposer)
 
@@ -298,13 +299,18 @@ def test_one_story_has_the_same_answers_everywhere(
         report = gallery.reembed(str(second_encoder), drop_missing=True)
         return report.items, len(report.dropped)
 
+    with on_milvus._store.read() as tx:
+        collection = index_of(str(tx.settings()["index"]), tx.uid, tx.encoder)
+    assert collection.exists()
     (told,) = set(story.everywhere(reembed))
+    assert not collection.exists()
+    collection.close()
     assert told[0] == files.count() < 60
     embedded = np.stack([files.embed(photo) for photo in asked_about])
     story.queries = around(embedded, QUERIES)
-    story.asked_of_all()
     story.everywhere(Gallery.compact)
-    story.everywhere(lambda one: one.set_threshold(0.05))
+    scores = [one.score for one in story.asked_of_all() if one.score is not None]
+    story.everywhere(lambda one: one.set_threshold(float(np.median(scores))))
     decisions = [one.decision for one in story.asked_of_all()]
     assert min(decisions.count("match"), decisions.count("unknown")) > 0
     assert {report.problems for report in story.everywhere(Gallery.check)} == {()}

@@ -260,9 +260,12 @@ def test_a_builder_finishes_the_work_of_a_dead_one(
 # Milvus
 
 
-def unit(seed: int, count: int, dim: int) -> np.ndarray:
-    drawn = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+def clustered(seed: int, count: int, dim: int) -> np.ndarray:
+    """Draw unit vectors around sixty places, as those of photos lie around labels."""
+    places = np.random.default_rng(0).standard_normal((60, dim))
+    drawn = np.resize(places, (count, dim))
+    drawn = drawn + 0.7 * np.random.default_rng(seed).standard_normal((count, dim))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
 
 
 def put(gallery: Gallery, name: str, count: int) -> None:
@@ -279,22 +282,23 @@ def put(gallery: Gallery, name: str, count: int) -> None:
         for number in range(count)
     ]
     with gallery._store.write() as tx:
-        tx.add_items(items, unit(count, count, tx.encoder.dim))
+        tx.add_items(items, clustered(count, count, tx.encoder.dim))
 
 
 def require_right_answers(gallery: Gallery) -> None:
-    """Compare answers with what brute force finds in the store."""
+    """Compare answers with what brute force finds in the store; one of sixty may be missed."""
     with gallery._store.read() as tx:
         parts = list(tx.vectors())
-        queries = unit(1, 20, tx.encoder.dim)
+        queries = clustered(1, 20, tx.encoder.dim)
     vectors = np.concatenate([part.data for part in parts])
     ids = np.concatenate([part.item_ids for part in parts])
+    missed = 0
     for query, nearest in zip(queries, gallery.nearest(queries, 3), strict=True):
-        distances = exact_distances(query, vectors)
-        first = np.lexsort((ids, distances))[:3]
-        assert [(one.id, one.distance) for one in nearest] == [
-            (int(ids[one]), float(distances[one])) for one in first
-        ]
+        distances = dict(zip(ids.tolist(), exact_distances(query, vectors).tolist(), strict=True))
+        assert [one.distance for one in nearest] == [distances[one.id] for one in nearest]
+        first = sorted(distances, key=lambda one: (distances[one], one))[:3]
+        missed += len(set(first) - {one.id for one in nearest})
+    assert missed <= (len(ids) > 1000)
 
 
 def collection_of(gallery: Gallery) -> MilvusIndex:
