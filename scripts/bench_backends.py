@@ -57,6 +57,8 @@ class Servers:
     stack: ExitStack
     postgres: PostgresServer | None = None
     milvus: MilvusProcess | None = None
+    # Its program and what it lays out in advance.
+    empty_milvus: int = 0
 
     def database(self) -> str:
         """Return the URL of an empty database."""
@@ -68,6 +70,7 @@ class Servers:
         """Return what `--index` says."""
         if self.milvus is None:
             self.milvus = self.stack.enter_context(MilvusProcess())
+            self.empty_milvus = on_disk(self.milvus.folder)
         return self.milvus.uri.replace("http", "milvus", 1)
 
 
@@ -110,8 +113,9 @@ class Backend:
                 "JOIN pg_class ON pg_class.oid = indexrelid WHERE relname LIKE 'ix_hnsw_%'"
             ).fetchone()
             stored = tx.size() - graph
-        outside = self.index == "milvus" and servers.milvus is not None
-        return stored, on_disk(servers.milvus.folder) if outside else graph
+        if self.index == "milvus" and servers.milvus is not None:
+            return stored, on_disk(servers.milvus.folder) - servers.empty_milvus
+        return stored, graph
 
 
 BACKENDS = {
