@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,10 @@ from postgres_server import PostgresServer
 from retrieval import BuildReport, Gallery
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220)}
+
+# Parts of the names of tests that one worker is to run: of a server of which a machine holds one,
+# and of photos that take long to embed.
+GROUPS = ("milvus", "grocery")
 
 # Nothing may reach for a hub: the published weights are never needed here.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -239,6 +244,21 @@ def grocery_gallery(
             return path, gallery.build(grocery / "train")
 
     return build
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give all tests of a group to one worker, by their names.
+
+    That is what `xdist_group` says of them too, but xdist 3.8 can't tell it to pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((group for group in GROUPS if group in nodeid), nodeid)
+
+    return ByGroup(config, log)
 
 
 @pytest.hookimpl(trylast=True)

@@ -65,7 +65,7 @@ def full_path(gallery_path: Path) -> Path:
 
 
 @pytest.mark.xdist_group("milvus")
-def test_from_place_to_place_it_stays_the_same_gallery(
+def test_from_a_folder_to_postgres_and_milvus_and_back_it_is_the_same_gallery(
     full_path: Path,
     postgres_server: PostgresServer,
     milvus_server: MilvusProcess,

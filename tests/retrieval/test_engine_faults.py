@@ -332,7 +332,7 @@ def stopped_server(milvus_server: MilvusProcess) -> Iterator[MilvusProcess]:
 
 
 @pytest.mark.xdist_group("milvus")
-def test_a_collection_that_was_dropped_is_filled_anew(on_milvus: Gallery) -> None:
+def test_a_milvus_collection_that_was_dropped_is_filled_anew(on_milvus: Gallery) -> None:
     require_right_answers(on_milvus)
     assert on_milvus.check().notes[0].count("no collection") == 0
     index = collection_of(on_milvus)
@@ -356,7 +356,7 @@ def test_a_collection_that_was_dropped_is_filled_anew(on_milvus: Gallery) -> Non
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("milvus")
-def test_a_server_killed_while_it_is_filled_has_everything_in_the_end(
+def test_a_milvus_server_killed_while_it_is_filled_has_everything_in_the_end(
     on_milvus: Gallery, stopped_server: MilvusProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_right_answers(on_milvus)
@@ -386,7 +386,7 @@ def test_a_server_killed_while_it_is_filled_has_everything_in_the_end(
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("milvus")
-def test_a_server_that_is_down_is_told_or_stood_in_for(
+def test_a_milvus_server_that_is_down_is_told_or_stood_in_for(
     on_milvus: Gallery,
     stopped_server: MilvusProcess,
     tmp_path: Path,

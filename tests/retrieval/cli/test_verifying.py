@@ -163,7 +163,7 @@ def test_a_linear_verifier_needs_neither_torch_nor_scikit_learn(
 @pytest.mark.grocery
 @pytest.mark.slow
 @pytest.mark.xdist_group("grocery")
-def test_on_real_photos_the_classifier_beats_the_distance(
+def test_on_grocery_photos_the_classifier_beats_the_distance(
     grocery_gallery: Callable[[str, str], tuple[Path, BuildReport]], tmp_path: Path
 ) -> None:
     shutil.copytree(grocery_gallery("efficientnet_lite0", "auto")[0], tmp_path / "gallery")
