@@ -10,7 +10,7 @@ from db import Reader, Store
 from indexes import EngineError
 from retrieval import generations
 from retrieval.errors import GalleryError
-from retrieval.in_database import PGVECTOR, DatabaseProposer, prepare_database
+from retrieval.in_database import PGVECTOR, DatabaseProposer, clear_database, prepare_database
 from retrieval.in_milvus import MILVUS, MilvusProposer, purgeable, watermark_name
 from retrieval.proposing import FileProposer, Proposer
 
@@ -113,18 +113,23 @@ def settle_index(
         return generations.write_generation(store, folder, fingerprint, stale_share=stale_share)
     with store.read() as tx:
         asked = generations.asked(tx)
-        if tx.encoder.fingerprint != fingerprint or asked == EXACT:
+        if tx.encoder.fingerprint != fingerprint:
             return False
         proposer = MilvusProposer(store, asked, tx.uid, tx.encoder) if is_milvus(asked) else None
+    if asked == EXACT:
+        clear_database(store)
+        return False
     if proposer is None:
         return prepare_database(store, fingerprint, always=asked == PGVECTOR)
     try:
         with store.read() as tx:
             if stale_share == 0 and proposer.lacks(tx):
                 store.drop_watermark(watermark_name(tx.uid, tx.encoder))
-        return proposer.replay()
+        filled = proposer.replay()
     finally:
         proposer.close()
+    clear_database(store)
+    return filled
 
 
 def describe_index(tx: Reader, *, is_shared: bool) -> IndexInfo:
