@@ -90,3 +90,17 @@ def prepare_database(store: Store, fingerprint: str, *, always: bool) -> bool:
             return False
         prepare(connection, table_of(mine), mine.dim)
     return True
+
+
+def clear_database(store: Store) -> None:
+    """Drop the indexes of a gallery that is searched in another way: they slow each write down.
+
+    Readers and writers go on meanwhile.
+    """
+    from indexes.pgvector_building import drop
+
+    with store.read() as tx:
+        encoders = [tx.encoder, *tx.other_encoders()]
+    with store.lent() as connection:
+        for encoder in encoders:
+            drop(connection, table_of(encoder))

@@ -10,7 +10,7 @@ from db import Reader, Store
 from indexes import EngineError
 from retrieval import generations
 from retrieval.errors import GalleryError
-from retrieval.in_database import PGVECTOR, DatabaseProposer, prepare_database
+from retrieval.in_database import PGVECTOR, DatabaseProposer, clear_database, prepare_database
 from retrieval.in_milvus import MILVUS, MilvusProposer, drop_others, purgeable, watermark_name
 from retrieval.proposing import FileProposer, Proposer
 
@@ -113,20 +113,28 @@ def settle_index(
         return generations.write_generation(store, folder, fingerprint, stale_share=stale_share)
     with store.read() as tx:
         asked = generations.asked(tx)
-        if tx.encoder.fingerprint != fingerprint or asked == EXACT:
+        if tx.encoder.fingerprint != fingerprint:
             return False
+        name = watermark_name(tx.uid, tx.encoder)
+        followed = tx.watermark(name) is not None
         proposer = MilvusProposer(store, asked, tx.uid, tx.encoder) if is_milvus(asked) else None
+    if proposer is None and followed:
+        store.drop_watermark(name)  # nobody follows any more: to come back is to begin anew
+    if asked == EXACT:
+        clear_database(store)
+        return False
     if proposer is None:
         return prepare_database(store, fingerprint, always=asked == PGVECTOR)
     try:
         with store.read() as tx:
             if stale_share == 0 and proposer.lacks(tx):
-                store.drop_watermark(watermark_name(tx.uid, tx.encoder))
-        anew = proposer.replay()
+                store.drop_watermark(name)
+        filled = proposer.replay()
         drop_others(store, asked)
-        return anew
     finally:
         proposer.close()
+    clear_database(store)
+    return filled
 
 
 def describe_index(tx: Reader, *, is_shared: bool) -> IndexInfo:
@@ -148,7 +156,7 @@ def describe_index(tx: Reader, *, is_shared: bool) -> IndexInfo:
 def purgeable_seq(tx: Reader, *, is_shared: bool) -> int | None:
     """Return up to which sequence number nobody needs to know what went; `None` for nothing."""
     if is_shared:
-        return purgeable(tx)
+        return purgeable(tx) if is_milvus(generations.asked(tx)) else tx.seq
     newest = next(iter(generations.usable(tx)), None)
     return newest.seq if newest else None
 

@@ -98,6 +98,9 @@ def test_the_databases_index_is_made_when_it_is_due_and_goes_with_its_encoder(
         assert gallery.info().index.kind == "pgvector"
         gallery.reembed(str(second_encoder))
         assert prepared() == [False, True]
+        gallery.choose_index("exact")
+        gallery.compact()
+        assert prepared() == [False, False]
 
 
 def test_removed_items_are_purged_by_a_compaction_and_restored_before(
