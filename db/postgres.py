@@ -131,9 +131,16 @@ class PostgresBackend:
                 "database made by `createdb --encoding=UTF8 --template=template0`."
             )
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS vector"))
-        if connection.scalar(text("SELECT to_regtype('halfvec') IS NULL")):
+        usable = connection.scalar(
+            text(
+                "SELECT to_regtype('halfvec') IS NOT NULL "
+                "AND string_to_array(extversion, '.')::int[] >= '{0,8}' "
+                "FROM pg_extension WHERE extname = 'vector'"
+            )
+        )
+        if not usable:
             raise StoreError(
-                f"{self.place} has a pgvector older than 0.7, or one outside the search path: "
+                f"{self.place} has a pgvector older than 0.8, or one outside the search path: "
                 "upgrade it and run `ALTER EXTENSION vector UPDATE` there."
             )
 

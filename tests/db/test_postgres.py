@@ -156,6 +156,17 @@ def test_a_connection_cut_in_a_write_leaves_nothing(store: Store, postgres_url: 
         assert tx.seq == 1
 
 
+def test_a_pgvector_that_is_too_old_is_refused(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
+    with pytest.raises(StoreError, match=r"pgvector older than 0\.8"):
+        Store.create(postgres_url, fingerprint="f", encoder_name="e", dim=2, settings={})
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("UPDATE pg_extension SET extversion = '0.10' WHERE extname = 'vector'")
+    Store.create(postgres_url, fingerprint="f", encoder_name="e", dim=2, settings={}).close()
+
+
 def test_text_that_cannot_be_kept_is_refused(store: Store) -> None:
     for hostile in (
         new_item("a\0b"),

@@ -12,6 +12,7 @@ from PIL import Image
 from retrieval import Gallery
 from retrieval.errors import GalleryError
 from retrieval.in_database import table_of
+from retrieval.in_milvus import watermark_name
 from retrieval.place import HOME, homes
 
 
@@ -114,6 +115,19 @@ def test_removed_items_are_purged_by_a_compaction_and_restored_before(
         with pytest.raises(Exception, match="no removed item"):
             gallery.restore(two)
         assert gallery.identify(photos / "red" / "0.png", threshold=0.1).label == "red"
+
+
+def test_a_server_that_follows_no_more_holds_nothing_back(shared: str) -> None:
+    with Gallery.open(shared) as gallery:
+        with gallery._store.read() as tx:
+            name = watermark_name(tx.uid, tx.encoder)
+        # As a Milvus server has left it that was followed up to the first write.
+        gallery._store.set_watermark(name, 1, {"removed": 1, "changes": 0, "items": 0})
+        gallery.remove(gallery.find(label="red"))
+        gallery.choose_index("exact")
+        assert gallery.compact().purged == 5
+        with gallery._store.read() as tx:
+            assert tx.watermark(name) is None
 
 
 def test_uploads_stay_on_the_machine_that_took_them(
