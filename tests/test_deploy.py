@@ -24,7 +24,10 @@ UNIT = DEPLOY / "lookalike.service"
 def understood(arguments: list[str]) -> click.Context:
     """Let the command read its arguments; it runs nothing."""
     name, *rest = arguments
-    return main.commands[name].make_context(name, rest)
+    # As the group would: a command keeps the names of its help option from the first time.
+    return main.commands[name].make_context(
+        name, rest, parent=click.Context(main, **main.context_settings)
+    )
 
 
 def instructions() -> list[tuple[str, str]]:
