@@ -25,7 +25,7 @@ from sqlalchemy.types import TypeEngine
 from db.column_types import to_binary
 from db.errors import StoreError
 from db.schema import ItemRow
-from db.texts import dumped
+from db.texts import dumped, require_text
 
 if TYPE_CHECKING:
     import psycopg
@@ -126,8 +126,7 @@ def _sent_vector(data: bytes) -> bytes:
 
 
 def _sent_text(value: str) -> str:
-    if "\0" in value:
-        raise StoreError("PostgreSQL keeps no texts with the character NUL in them: take it out.")
+    require_text("The text", value)
     return value
 
 

@@ -1,9 +1,17 @@
-"""What a database of PostgreSQL needs besides the tables: functions that say what SQLite's do."""
+"""What a database of PostgreSQL needs besides the models: functions, a condition, storage."""
 
 from __future__ import annotations
 
 import sys
 import unicodedata
+
+from sqlalchemy import text
+
+from db.schema import GONE, OF_TOMBSTONES, Base
+
+for _index in Base.metadata.tables["vectors"].indexes:
+    if _index.name == OF_TOMBSTONES:
+        _index.dialect_kwargs["postgresql_where"] = text(GONE)
 
 # `db.conditions.number` in SQL. The texts that reach the cast are numbers by their look; it refuses
 # those out of range only, and says the same of too large ones and of too small ones.

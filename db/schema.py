@@ -39,7 +39,8 @@ _NAMING = {
 }
 COUNTED = ("encoders", "items", "thresholds", "vectors")
 """The tables that number their rows, but those that are no part of a copy."""
-_GONE = "removed_seq IS NOT NULL"
+OF_TOMBSTONES, GONE = "ix_vectors_removed_seq", "removed_seq IS NOT NULL"
+"""The index of the vectors that went, and what it holds."""
 
 
 class Base(DeclarativeBase):
@@ -137,12 +138,8 @@ class VectorRow(Base):
         Index("ix_vectors_item_id", "item_id"),
         Index("ix_vectors_added_seq", "added_seq"),
         # Of tombstones only: were every live vector in it, SQLite would look there for changes.
-        Index(
-            "ix_vectors_removed_seq",
-            "removed_seq",
-            sqlite_where=text(_GONE),
-            postgresql_where=text(_GONE),
-        ),
+        # `db.postgres_schema` says so to PostgreSQL: said here, it would load that dialect always.
+        Index(OF_TOMBSTONES, "removed_seq", sqlite_where=text(GONE)),
         {"sqlite_autoincrement": True},
     )
 

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from db.backend import Backend
@@ -55,31 +56,23 @@ class SqliteGlance:
 
     def candidates(self, vector_ids: Sequence[int], encoder: StoredEncoder) -> list[Candidate]:
         """Return the live vectors among `vector_ids` with what the items they belong to show."""
-        found: list[Candidate] = []
-        for start in range(0, len(vector_ids), _IDS):
-            part = vector_ids[start : start + _IDS]
-            query = _CANDIDATES.format(",".join("?" * len(part)))
-            rows = self._connection.execute(query, (encoder.id, *part))
-            found += map(Candidate._make, rows)
-        return found
+        return list(map(Candidate._make, self._ask(_CANDIDATES, vector_ids, encoder.id)))
 
     def live(self, vector_ids: Sequence[int], encoder: StoredEncoder) -> set[int]:
         """Return those of some vectors that are live."""
-        found: set[int] = set()
-        for start in range(0, len(vector_ids), _IDS):
-            part = vector_ids[start : start + _IDS]
-            query = _LIVE.format(",".join("?" * len(part)))
-            found.update(row[0] for row in self._connection.execute(query, (encoder.id, *part)))
-        return found
+        return {row[0] for row in self._ask(_LIVE, vector_ids, encoder.id)}
 
     def identities(self, vector_ids: Sequence[int]) -> dict[int, str | int]:
         """Return what the items of vectors show: a label, or the number of an item without one."""
-        found: dict[int, str | int] = {}
-        for start in range(0, len(vector_ids), _IDS):
-            part = vector_ids[start : start + _IDS]
-            query = _IDENTITIES.format(",".join("?" * len(part)))
-            found.update(self._connection.execute(query, part))
-        return found
+        return dict(self._ask(_IDENTITIES, vector_ids))
+
+    def _ask(self, query: str, ids: Sequence[int], *first: int) -> Iterator[Any]:
+        """Ask of some ids at a time; the other parameters come before them."""
+        parts = (ids[start : start + _IDS] for start in range(0, len(ids), _IDS))
+        return chain.from_iterable(
+            self._connection.execute(query.format(",".join("?" * len(part))), (*first, *part))
+            for part in parts
+        )
 
 
 class Glances:

@@ -65,12 +65,23 @@ def prepare(connection: Connection[Any], table: VectorTable, dim: int) -> None:
 
 def is_prepared(connection: Connection[Any], table: VectorTable) -> bool:
     """Whether searches use an HNSW index."""
-    found = connection.execute(
-        "SELECT true FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
-        "WHERE indrelid = to_regclass(%s) AND relname = %s AND indisvalid",
-        (table.quoted()["table"].as_string(connection), _index_name(table)),
+    return bool(_validity(connection, table))
+
+
+def is_there(connection: Connection[Any], table: VectorTable) -> bool:
+    """Whether there is an HNSW index, or what a crash left of one: each write keeps it up."""
+    return _validity(connection, table) is not None
+
+
+def _validity(connection: Connection[Any], table: VectorTable) -> bool | None:
+    """Return whether the index is valid; `None` where there is none."""
+    query = (
+        "SELECT indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+        "WHERE indrelid = to_regclass(%s) AND relname = %s"
     )
-    return found.fetchone() is not None
+    name = table.quoted()["table"].as_string(connection)
+    valid: bool | None = _value(connection, query, (name, _index_name(table)))
+    return valid
 
 
 def drop(connection: Connection[Any], table: VectorTable) -> None:

@@ -35,7 +35,7 @@ class CheckReport:
         notes: What is worth knowing but harms no answer.
         items: How many items were looked at.
         vectors: How many vectors were looked at.
-        generations: How many indexes were looked at.
+        generations: How many index files were looked at.
     """
 
     problems: tuple[str, ...]
@@ -71,7 +71,7 @@ def check(store: Store, artifact: Artifact, home: Home) -> CheckReport:
             items = {item.id: item.path for item in tx.items()}
             vectors = _check_vectors(tx, set(items), problems)
             if store.is_shared:
-                generations = 1
+                generations = 0
                 check_engine(store, tx, problems, notes)
             else:
                 generations = _check_generations(tx, home.path / INDEX, problems, notes)

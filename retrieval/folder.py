@@ -127,7 +127,7 @@ def _create_folder(
     folder: Path, make_encoder: Callable[[Path], Artifact], settings: dict[str, str]
 ) -> None:
     require_local(folder)  # before an encoder is made for nothing
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(Place(folder)):
         raise GalleryError(f"{folder} exists and is not empty: choose another place.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with being_made(folder) as new:
@@ -225,7 +225,6 @@ def find_home(place: Place, store: Store) -> Home:
     """Return where the files of a gallery are on this machine."""
     if place.folder is not None:
         return Home(place.folder, str(place))
-    homes()
     with store.read() as tx:
         return Home(home_of_shared(tx.uid), str(place), is_shared=True)
 

@@ -75,21 +75,20 @@ def prepare_database(store: Store, fingerprint: str, *, always: bool) -> bool:
     Returns:
         Whether it was made.
     """
-    from indexes.pgvector_building import drop, is_prepared, prepare
+    from indexes.pgvector_building import is_prepared, prepare
 
     with store.read() as tx:
-        mine, others = tx.encoder, tx.other_encoders()
-        count = tx.count_items()
-    if mine.fingerprint != fingerprint:
-        return False
-    due = count > 0 and (always or 2 * count * mine.dim >= _APPROXIMATE_FROM)
-    with store.lent() as connection:
-        for other in others:
-            drop(connection, table_of(other))
-        if not due or is_prepared(connection, table_of(mine)):
+        mine, count = tx.encoder, tx.count_items()
+        if mine.fingerprint != fingerprint:
             return False
-        prepare(connection, table_of(mine), mine.dim)
-    return True
+        due = count > 0 and (always or 2 * count * mine.dim >= _APPROXIMATE_FROM)
+        due = due and not is_prepared(tx.driver_connection, table_of(mine))
+        left = _indexed(tx, tx.other_encoders())
+    _drop(store, left)
+    if due:
+        with store.lent() as connection:
+            prepare(connection, table_of(mine), mine.dim)
+    return due
 
 
 def clear_database(store: Store) -> None:
@@ -97,10 +96,24 @@ def clear_database(store: Store) -> None:
 
     Readers and writers go on meanwhile.
     """
+    with store.read() as tx:
+        left = _indexed(tx, [tx.encoder, *tx.other_encoders()])
+    _drop(store, left)
+
+
+def _indexed(tx: Reader, encoders: list[StoredEncoder]) -> list[VectorTable]:
+    """Return where those of some encoders have their vectors that have an index."""
+    from indexes.pgvector_building import is_there
+
+    tables = map(table_of, encoders)
+    return [table for table in tables if is_there(tx.driver_connection, table)]
+
+
+def _drop(store: Store, tables: list[VectorTable]) -> None:
     from indexes.pgvector_building import drop
 
-    with store.read() as tx:
-        encoders = [tx.encoder, *tx.other_encoders()]
+    if not tables:  # after most writes: no connection is made for nothing
+        return
     with store.lent() as connection:
-        for encoder in encoders:
-            drop(connection, table_of(encoder))
+        for table in tables:
+            drop(connection, table)

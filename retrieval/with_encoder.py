@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from db import Store
 from indexes import EngineError
@@ -21,7 +21,6 @@ from retrieval.building import Progress
 from retrieval.clustering import Clustering, cluster_items, cluster_photos
 from retrieval.compacting import CompactReport, compact
 from retrieval.contents import Contents
-from retrieval.copying import CopyReport, copy_gallery
 from retrieval.encoder_comparison import EncoderComparison, compare_encoders
 from retrieval.encoder_folders import load_artifact
 from retrieval.encoders import Artifact, Encoder, open_encoder
@@ -35,6 +34,9 @@ from retrieval.paths import any_path
 from retrieval.place import Place
 from retrieval.reembedding import ReembedReport, reembed
 from retrieval.searching import Searcher
+
+if TYPE_CHECKING:
+    from retrieval.copying import CopyReport
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -232,6 +234,8 @@ class WithEncoder(Contents):
             StoreError: A database can't be used, or the two were not found equal.
             EngineError: The Milvus server can't be used; the same call then makes up for it.
         """
+        from retrieval.copying import copy_gallery
+
         return copy_gallery(self._store, self._home, Place.of(to), index=index, progress=progress)
 
     def compare(

@@ -250,7 +250,7 @@ def grocery_gallery(
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give all tests of a group to one worker, by their names.
 
-    That is what `xdist_group` says of them too, but xdist 3.8 can't tell it to pytest 9.2.
+    The mark `xdist_group` would say it at each test, but xdist 3.8 can't tell it to pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 

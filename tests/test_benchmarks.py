@@ -91,7 +91,6 @@ def test_larger_galleries_are_extrapolated() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("milvus")
 def test_backends_are_compared_up_to_milvus() -> None:
     sizes = ["--items", "2000", "--dim", "16", "--queries", "20", "--turns", "1"]
     told = _printed("bench_backends.py", *sizes)

@@ -66,7 +66,7 @@ BACKENDS: dict[str, Make] = {"exact": ExactIndex, "ivf": in_cells}
 SERVED = [
     pytest.param("on_postgres", id="pgvector"),
     pytest.param("on_postgres_exact", id="pgvector-exact"),
-    pytest.param("on_milvus", marks=pytest.mark.xdist_group("milvus"), id="milvus"),
+    pytest.param("on_milvus", id="milvus"),
 ]
 ROUNDING = 1e-5  # of distances, to float32
 

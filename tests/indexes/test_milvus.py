@@ -18,8 +18,6 @@ from indexes import Changes, milvus_calls
 from indexes.milvus import LARGE, MilvusIndex
 from indexes.protocol import CollectionGone, EngineError, Hits
 
-pytestmark = pytest.mark.xdist_group("milvus")
-
 Open = Callable[..., MilvusIndex]
 
 

@@ -203,7 +203,6 @@ def around(vectors: np.ndarray, count: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("milvus")
 def test_one_story_has_the_same_answers_in_files_postgres_and_milvus(
     story: Story,
     tmp_path: Path,

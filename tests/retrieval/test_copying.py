@@ -64,7 +64,6 @@ def full_path(gallery_path: Path) -> Path:
     return gallery_path
 
 
-@pytest.mark.xdist_group("milvus")
 def test_from_a_folder_to_postgres_and_milvus_and_back_it_is_the_same_gallery(
     full_path: Path,
     postgres_server: PostgresServer,

@@ -331,7 +331,6 @@ def stopped_server(milvus_server: MilvusProcess) -> Iterator[MilvusProcess]:
         milvus_server.start()
 
 
-@pytest.mark.xdist_group("milvus")
 def test_a_milvus_collection_that_was_dropped_is_filled_anew(on_milvus: Gallery) -> None:
     require_right_answers(on_milvus)
     assert on_milvus.check().notes[0].count("no collection") == 0
@@ -355,7 +354,6 @@ def test_a_milvus_collection_that_was_dropped_is_filled_anew(on_milvus: Gallery)
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("milvus")
 def test_a_milvus_server_killed_while_it_is_filled_has_everything_in_the_end(
     on_milvus: Gallery, stopped_server: MilvusProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,7 +383,6 @@ def test_a_milvus_server_killed_while_it_is_filled_has_everything_in_the_end(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("milvus")
 def test_a_milvus_server_that_is_down_is_told_or_stood_in_for(
     on_milvus: Gallery,
     stopped_server: MilvusProcess,

@@ -22,7 +22,7 @@ REFERENCE = {
 
 Built = Callable[[str, str], tuple[Path, BuildReport]]
 
-pytestmark = [pytest.mark.grocery, pytest.mark.slow, pytest.mark.xdist_group("grocery")]
+pytestmark = [pytest.mark.grocery, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])

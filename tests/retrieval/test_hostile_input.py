@@ -119,7 +119,7 @@ def nearest(gallery: Gallery, where: Condition) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     "galleries",
-    ["pgvector", pytest.param("milvus", marks=pytest.mark.xdist_group("milvus"))],
+    ["pgvector", "milvus"],
     indirect=True,
 )
 def test_texts_stay_what_they_are(galleries: tuple[Gallery, Gallery]) -> None:

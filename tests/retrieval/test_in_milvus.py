@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from milvus_server import MilvusProcess
 
 from indexes.pgvector_building import is_prepared
 from retrieval import Gallery
 from retrieval.in_database import table_of
 from retrieval.in_milvus import watermark_name
-
-pytestmark = pytest.mark.xdist_group("milvus")
 
 
 def test_a_write_without_vectors_leaves_what_searches_wait_for(

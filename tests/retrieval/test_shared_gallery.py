@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
 from PIL import Image
 
+from db import Store
 from retrieval import Gallery
 from retrieval.errors import GalleryError
 from retrieval.in_database import table_of
@@ -102,6 +104,21 @@ def test_the_databases_index_is_made_when_it_is_due_and_goes_with_its_encoder(
         gallery.choose_index("exact")
         gallery.compact()
         assert prepared() == [False, False]
+
+
+@pytest.mark.parametrize("index", ["auto", "exact", "pgvector"])
+def test_a_write_that_changes_no_index_makes_no_connection_for_it(
+    shared: str, photos: Path, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lent(_store: Store) -> NoReturn:
+        raise AssertionError("a connection was made")
+
+    with Gallery.open(shared) as gallery:
+        gallery.choose_index(index)
+        gallery.compact()
+        gallery.remove(gallery.find(path=photos / "red" / "1.png"))
+        monkeypatch.setattr(Store, "lent", lent)
+        assert gallery.add([photos / "red" / "1.png"]).added == 1
 
 
 def test_removed_items_are_purged_by_a_compaction_and_restored_before(

@@ -162,7 +162,6 @@ def test_a_linear_verifier_needs_neither_torch_nor_scikit_learn(
 
 @pytest.mark.grocery
 @pytest.mark.slow
-@pytest.mark.xdist_group("grocery")
 def test_on_grocery_photos_the_classifier_beats_the_distance(
     grocery_gallery: Callable[[str, str], tuple[Path, BuildReport]], tmp_path: Path
 ) -> None:
