@@ -26,6 +26,8 @@ _CELLS = 4
 _PER_CELL, _ROUNDS = 30, 4
 # The share of the true `_NEIGHBOURS` that must be found, and how many vectors ask for them.
 _RECALL, _NEIGHBOURS, _QUERIES = 0.999, 10, 256
+# The fewest cells: what is nearest to a stranger is spread more widely than mates are.
+_LEAST_PROBES = 16
 _SEED = 0
 
 
@@ -109,7 +111,7 @@ def _probes(index: Any, queries: NDArray[np.float32]) -> int:
 
 
 def _growing(cells: int) -> Iterator[int]:
-    probes = 4
+    probes = _LEAST_PROBES
     while probes < cells:
         yield probes
         probes = math.ceil(1.5 * probes)

@@ -1,10 +1,10 @@
 """Search in PostgreSQL: vectors lie in a table that somebody else writes, as pgvector's `halfvec`.
 
 What is asked is asked in the caller's transaction, and so of its snapshot: nothing is held here,
-and nothing has to be brought up to date. Where `indexes.pgvector_building.prepare` made an HNSW
-index, a search goes along its graph; elsewhere every row is looked at. Malkov and Yashunin,
-"Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World
-graphs", 2018.
+and nothing has to be brought up to date. Where `indexes.pgvector_building.prepare` made an index, a
+search looks into the nearest cells of its inverted file or goes along its HNSW graph; elsewhere
+every row is looked at. Malkov and Yashunin, "Efficient and robust approximate nearest neighbor
+search using Hierarchical Navigable Small World graphs", 2018.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from indexes.protocol import SUMMING, Changes, Hits, require_question
 if TYPE_CHECKING:
     from psycopg import Connection, sql
 
-# The most vectors that pgvector lets a search keep in view at first.
-_MOST_PROBES = 1000
-# Finds 99 % of the ten nearest, where 200 find 98 % in hardly less time: docs/scaling.md.
-_PROBES = 400
-# Allowed ids, and their share of all, up to which their rows are read: along the graph, too many
-# others would be passed by.
+# The most cells that pgvector lets a search look into, and the most vectors of a graph that it lets
+# it keep in view at first.
+_MOST_CELLS, _MOST_IN_VIEW = 32_768, 1000
+# Eight find nearly all of the ten nearest of 100,000, and 400 in view 99 %: docs/scaling.md.
+_CELLS, _IN_VIEW = 16, 400
+# Allowed ids, and their share of all, up to which their rows are read: an index would pass by too
+# many others.
 _FEW_ALLOWED, _SMALL_SHARE = 5000, 1 / 50
-# Vectors looked at, beyond those asked for, before a search gives up and looks at all.
+# Vectors of a graph looked at, beyond those asked for, before a search looks at all there are.
 _SCANNED = 20_000
 # Queries sent at once: 20 MB of text at 1280 dimensions.
 _TOGETHER = 1000
@@ -86,7 +87,7 @@ class PgvectorIndex:
             connection: Left as it is: its settings, its transaction, and open.
             table: Where the vectors lie.
             dim: Length of those that count.
-            exact: Look at every row, even where there is an HNSW index.
+            exact: Look at every row, even where there is an index.
         """
         self._connection = connection
         self._table = table
@@ -120,7 +121,7 @@ class PgvectorIndex:
     ) -> Hits:
         """Find the k nearest vectors of each query.
 
-        Where an HNSW index gives fewer than k, every row is looked at: as an exact index, this one
+        Where an index gives fewer than k, every row is looked at: as an exact index, this one
         returns k vectors wherever there are as many.
 
         Args:
@@ -128,8 +129,9 @@ class PgvectorIndex:
                 as the vectors are.
             k: At least 1.
             allow: int64 ids to search among; `None` allows all.
-            probes: How many vectors a search keeps in view (`hnsw.ef_search`), 1 to 1000; at least
-                k of them are. `None` takes what was found to be enough.
+            probes: How many cells a search looks into at first (`ivfflat.probes`), or how many
+                vectors of a graph it keeps in view (`hnsw.ef_search`), 1 to 1000; at least k of
+                them are. `None` takes what was found to be enough.
 
         Raises:
             ValueError: The queries' shape is not `(n, dim)`, or k is below 1.
@@ -145,10 +147,9 @@ class PgvectorIndex:
         if self._exact or share <= _SMALL_SHARE:
             self._fill(hits, rounded, np.arange(len(queries)), allow, {})
             return hits
-        probes = probes or math.ceil(_PROBES / math.sqrt(share))
-        settings = _along_the_graph(min(max(probes, k), _MOST_PROBES), _SCANNED + 2 * k)
+        settings = _by_index(k, probes, share)
         self._fill(hits, rounded, np.arange(len(queries)), allow, settings)
-        # What is short either ends there, or the graph was given up.
+        # What is short either ends there, or a graph was given up.
         short = np.flatnonzero(hits.ids[:, -1] < 0)
         self._fill(hits, rounded, short, allow, {})
         return hits
@@ -251,7 +252,7 @@ def _as_list(allow: NDArray[np.int64]) -> tuple[LiteralString, dict[str, Any]]:
 
 
 def _as_bits(allow: NDArray[np.int64]) -> tuple[LiteralString, dict[str, Any]]:
-    """Return the same for rows that come from the graph: bits are quicker to send and look up."""
+    """Return the same for rows that come from an index: bits are quicker to send and look up."""
     first, last = int(allow.min()), int(allow.max())
     places = allow - first
     bits = np.zeros((last - first) // 8 + 1, dtype=np.uint8)
@@ -263,14 +264,20 @@ def _as_bits(allow: NDArray[np.int64]) -> tuple[LiteralString, dict[str, Any]]:
     )
 
 
-def _along_the_graph(probes: int, scanned: int) -> dict[str, str]:
-    """Return the settings for a search that uses an HNSW index wherever there is one."""
+def _by_index(k: int, probes: int | None, share: float) -> dict[str, str]:
+    """Return the settings for a search that uses an index wherever there is one, of either kind."""
+    # Among a share of all the nearest lie farther out.
+    cells = probes or math.ceil(_CELLS / share)
+    in_view = max(probes or math.ceil(_IN_VIEW / math.sqrt(share)), k)
     return {
         # PostgreSQL takes reading vectors kept apart from their rows (TOAST) for free, and would
         # rather look at all of them; only an index spares it the sorting.
         "enable_sort": "off",
-        "hnsw.ef_search": str(probes),
+        "ivfflat.probes": str(min(cells, _MOST_CELLS)),
+        "hnsw.ef_search": str(min(in_view, _MOST_IN_VIEW)),
         # Goes on where rows were removed or aren't allowed; hits are sorted here.
+        "ivfflat.iterative_scan": "relaxed_order",
+        "ivfflat.max_probes": str(_MOST_CELLS),
         "hnsw.iterative_scan": "relaxed_order",
-        "hnsw.max_scan_tuples": str(scanned),
+        "hnsw.max_scan_tuples": str(_SCANNED + 2 * k),
     }

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from db import Threshold
 from retrieval.calibration import outgrown
 from retrieval.conditions import Conditions, Where, conditions, written
 from retrieval.embedding import Embedded, FailedPhoto, Unreadable, embed
@@ -20,11 +21,14 @@ from retrieval.identification import (
     OUTGROWN,
     Calibration,
     Identification,
+    NearestItem,
     identify,
+    is_match,
 )
 from retrieval.paths import AnyPath
+from retrieval.proving import Doubt, Found
 from retrieval.rules import NEAREST, RULES, Rule
-from retrieval.searching import Found, Searcher
+from retrieval.searching import Searcher
 from retrieval.sources import Source
 from retrieval.verifying.reranking import DEPTH, Reranker
 
@@ -90,6 +94,12 @@ def named_rule(name: str | None) -> Rule | None:
     return RULES[name] if name is not None else None
 
 
+def search(searcher: Searcher, vectors: NDArray[np.float32], asked: Question) -> Found:
+    """Search for what a question wants to know of queries, float32 `(n, dim)`."""
+    depth, identities = asked.depth, asked.identities
+    return searcher.search(vectors, depth, identities, where=asked.where, doubt=doubt(asked))
+
+
 def answer(
     found: Found, row: int, asked: Question, query: str | None, vector: NDArray[np.float32]
 ) -> Identification:
@@ -110,11 +120,33 @@ def answer(
     )
 
 
-def _answer_by_rule(found: Found, row: int, asked: Question, query: str | None) -> Identification:
-    stored, rule, threshold = found.threshold, asked.rule, asked.threshold
+def doubt(asked: Question) -> Doubt | None:
+    """Return which answers to a question are doubtful: nobody is called unknown by a mere miss.
+
+    A reranker decides by the photos, so that nothing is doubtful before it has seen them.
+    """
+    if asked.reranker is not None:
+        return None
+
+    def is_unknown(stored: Threshold | None, identities: list[NearestItem]) -> bool:
+        rule, mine = _rule_in_force(asked, stored)
+        threshold = asked.threshold if asked.threshold is not None or not mine else mine.value
+        return threshold is not None and not is_match(identities, threshold, rule)
+
+    return is_unknown
+
+
+def _rule_in_force(asked: Question, stored: Threshold | None) -> tuple[Rule, Threshold | None]:
+    """Return the rule that decides, and the gallery's threshold if it was tuned for that."""
+    rule = asked.rule
     if rule is None:
-        rule = NEAREST if threshold is not None or stored is None else RULES[stored.rule]
-    mine = stored if stored is not None and stored.rule == rule.name else None
+        rule = NEAREST if asked.threshold is not None or stored is None else RULES[stored.rule]
+    return rule, stored if stored is not None and stored.rule == rule.name else None
+
+
+def _answer_by_rule(found: Found, row: int, asked: Question, query: str | None) -> Identification:
+    threshold = asked.threshold
+    rule, mine = _rule_in_force(asked, found.threshold)
     # Left out, a rival no longer raises a score; the nearest distance alone can only grow.
     promised = found.among == found.count or rule.identities == 1
     note = None
@@ -144,9 +176,7 @@ def answer_many(
     while some := list(islice(outcomes, encoder.batch_size)):
         vectors = [one.vector for one in some if isinstance(one, Embedded)]
         if vectors:
-            found = searcher.search(
-                np.stack(vectors), asked.depth, asked.identities, where=asked.where
-            )
+            found = search(searcher, np.stack(vectors), asked)
         row = 0
         for one in some:
             if isinstance(one, Embedded):

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.asking import Question, answer
-from retrieval.conditions import Conditions, Where
+from retrieval.asking import Question, answer, search
+from retrieval.conditions import Where
 from retrieval.encoders import Encoder, Preprocessing
 from retrieval.identification import Identification
 from retrieval.images import MAX_PIXELS, decode
@@ -118,15 +118,14 @@ def _answer(
     opened: Opened, photos: Sequence[Prepared], questions: Sequence[Question]
 ) -> list[Identification]:
     vectors = _encode(opened.encoder, _pixels(photos, opened.encoder))
-    alike: dict[tuple[int, int | None, Conditions], list[int]] = defaultdict(list)
+    alike: dict[Question, list[int]] = defaultdict(list)
     for place, asked in enumerate(questions):
-        alike[asked.depth, asked.identities, asked.where].append(place)
+        alike[asked].append(place)
     answers: dict[int, Identification] = {}
-    for (depth, identities, where), places in alike.items():
-        found = opened.searcher.search(vectors[places], depth, identities, where=where)
+    for asked, places in alike.items():
+        found = search(opened.searcher, vectors[places], asked)
         for row, place in enumerate(places):
-            asked, name = questions[place], photos[place].name
-            answers[place] = answer(found, row, asked, name, vectors[place])
+            answers[place] = answer(found, row, asked, photos[place].name, vectors[place])
     return [answers[place] for place in range(len(photos))]
 
 

@@ -35,6 +35,7 @@ from retrieval.evaluation.leaving_out import LeftOut, leave_labels_out
 from retrieval.evaluation.objectives import Objective, PickedThreshold, pick_threshold
 from retrieval.evaluation.tuning import NotEnoughSearches, TunedThreshold, tune_fpir
 from retrieval.paths import AnyPath
+from retrieval.proving import always
 from retrieval.rules import Rule, default_rule
 from retrieval.searching import Searcher
 
@@ -222,7 +223,8 @@ def _score_strangers(
     while some := list(islice(outcomes, encoder.batch_size)):
         read = [one for one in some if isinstance(one, Embedded)]
         if read:
-            found = searcher.search(np.stack([one.vector for one in read]), 1, rule.identities)
+            vectors = np.stack([one.vector for one in read])
+            found = searcher.search(vectors, 1, rule.identities, doubt=always)
             distances = np.full((len(read), rule.identities), np.inf)
             for row, nearest in zip(distances, found.identities, strict=True):
                 row[: len(nearest)] = [one.distance for one in nearest]

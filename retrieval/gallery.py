@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Threshold
-from retrieval.asking import Question, answer, answer_many, named_rule, question
+from retrieval.asking import Question, answer, answer_many, named_rule, question, search
 from retrieval.asking_together import AsksTogether
 from retrieval.building import BuildReport, Progress
 from retrieval.calibration import tune_threshold
@@ -31,7 +31,7 @@ from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.paths import any_path
 from retrieval.place import Place
-from retrieval.searching import Found
+from retrieval.proving import Found
 from retrieval.sources import Source
 from retrieval.verifying.reranking import NAME as VERIFIER
 from retrieval.with_encoder import Opened
@@ -270,10 +270,7 @@ class Gallery(AsksTogether):
 
         def ask(opened: Opened) -> tuple[Found, NDArray[np.float32]]:
             vector = _embed(image, opened.encoder)
-            found = opened.searcher.search(
-                vector[np.newaxis], asked.depth, asked.identities, where=asked.where
-            )
-            return found, vector
+            return search(opened.searcher, vector[np.newaxis], asked), vector
 
         found, vector = self._with_opened(ask)
         name = None if isinstance(image, bytes) else os.fspath(image)

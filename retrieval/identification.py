@@ -128,6 +128,16 @@ class Identification:
     among: int | None = None
 
 
+def score_of(identities: Sequence[NearestItem], rule: Rule) -> float:
+    """Return the score of the nearest of these identities, which there is."""
+    return float(rule(np.array([[one.distance for one in identities]]))[0])
+
+
+def is_match(identities: Sequence[NearestItem], threshold: float, rule: Rule = NEAREST) -> bool:
+    """Whether the nearest of these identities is matched; of none, none is."""
+    return bool(identities) and score_of(identities, rule) < threshold
+
+
 def identify(
     items: Sequence[NearestItem],
     identities: Sequence[NearestItem],
@@ -162,7 +172,7 @@ def identify(
         score = None
         decision: Literal["match", "unknown"] | None = "unknown"
     else:
-        score = float(rule(np.array([[one.distance for one in identities]]))[0])
+        score = score_of(identities, rule)
         decision = None if threshold is None else ("match" if score < threshold else "unknown")
     matched = nearest if decision == "match" else None
     return Identification(

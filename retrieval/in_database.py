@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from db import Glance, Reader, Store, StoredEncoder
 from indexes import Hits, PgvectorIndex, VectorTable
+from indexes.pgvector_building import HNSW, IVF, drop, is_prepared, is_there, kind_of, prepare
 
-PGVECTOR = "pgvector"
-"""What a user asks for, and the kind of index that `info` tells."""
 # Bytes of float16 vectors from which on comparing all takes longer than an approximate search is
-# worth: docs/scaling.md.
-_APPROXIMATE_FROM = 8_000_000
+# worth, and up to which it is done before anybody is called unknown: docs/scaling.md.
+_APPROXIMATE_FROM, _COMPARED_TO = 8_000_000, 64_000_000
+# What an index looks at the second time where that takes too long: cells, or as many vectors of a
+# graph as it can keep in view.
+_PROBES_AGAIN = 256
 
 
 class DatabaseProposer:
@@ -35,6 +37,11 @@ class DatabaseProposer:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether an index is used, if there is one."""
+        return not self._exact
+
     def follow(self, tx: Reader, seq: int) -> None:  # noqa: ARG002 - there is no log to read
         """Note how many there are."""
         self._count = tx.count_items()
@@ -47,9 +54,14 @@ class DatabaseProposer:
         *,
         allow: NDArray[np.int64] | None,
         probes: int | None,
+        again: bool = False,
     ) -> Hits:
         """Search within the snapshot's own transaction."""
-        index = PgvectorIndex(glance.driver_connection, self._table, self._dim, exact=self._exact)
+        compared = again and 2 * self._count * self._dim <= _COMPARED_TO
+        if again:
+            probes = _PROBES_AGAIN
+        exact = self._exact or compared
+        index = PgvectorIndex(glance.driver_connection, self._table, self._dim, exact=exact)
         return index.search(queries, k, allow=allow, probes=probes)
 
     def close(self) -> None:
@@ -62,7 +74,7 @@ def table_of(encoder: StoredEncoder) -> VectorTable:
     return VectorTable(name="vectors", id="id", vector="data", live=live)
 
 
-def prepare_database(store: Store, fingerprint: str, *, always: bool) -> bool:
+def prepare_database(store: Store, fingerprint: str, asked: str) -> bool:
     """Make the index of a gallery's vectors if it is due, and drop that of encoders of before.
 
     Readers and writers go on meanwhile.
@@ -70,25 +82,31 @@ def prepare_database(store: Store, fingerprint: str, *, always: bool) -> bool:
     Args:
         store: The gallery's store.
         fingerprint: Its encoder; nothing is done for a gallery that has another one.
-        always: Make it whatever the size; else only where comparing all vectors would take long.
+        asked: `IVF` or `HNSW`: of this kind, whatever the size; anything else: cells, where
+            comparing all vectors would take long.
 
     Returns:
         Whether it was made.
     """
-    from indexes.pgvector_building import is_prepared, prepare
-
+    always, kind = asked in (IVF, HNSW), HNSW if asked == HNSW else IVF
     with store.read() as tx:
         mine, count = tx.encoder, tx.count_items()
         if mine.fingerprint != fingerprint:
             return False
-        due = count > 0 and (always or 2 * count * mine.dim >= _APPROXIMATE_FROM)
-        due = due and not is_prepared(tx.driver_connection, table_of(mine))
+        table, dim = table_of(mine), mine.dim
+        due = count > 0 and (always or 2 * count * dim >= _APPROXIMATE_FROM)
+        due = due and not is_prepared(tx.driver_connection, table, dim, count, kind=kind)
         left = _indexed(tx, tx.other_encoders())
     _drop(store, left)
     if due:
         with store.lent() as connection:
-            prepare(connection, table_of(mine), mine.dim)
+            prepare(connection, table, dim, count, kind=kind)
     return due
+
+
+def kind_in_database(tx: Reader) -> str | None:
+    """Return the kind of index that a gallery's vectors have; `None` without one."""
+    return kind_of(tx.driver_connection, table_of(tx.encoder))
 
 
 def clear_database(store: Store) -> None:
@@ -103,15 +121,11 @@ def clear_database(store: Store) -> None:
 
 def _indexed(tx: Reader, encoders: list[StoredEncoder]) -> list[VectorTable]:
     """Return where those of some encoders have their vectors that have an index."""
-    from indexes.pgvector_building import is_there
-
     tables = map(table_of, encoders)
     return [table for table in tables if is_there(tx.driver_connection, table)]
 
 
 def _drop(store: Store, tables: list[VectorTable]) -> None:
-    from indexes.pgvector_building import drop
-
     if not tables:  # after most writes: no connection is made for nothing
         return
     with store.lent() as connection:

@@ -31,6 +31,8 @@ TOKEN = "LOOKALIKE_MILVUS_TOKEN"  # noqa: S105 - the variable that holds one
 # No query takes longer: its snapshot may know vectors that went so long ago.
 _GRACE_SECONDS = 60.0
 _IDS = 10_000
+# How far the server looks the second time: candidates, or cells.
+_PROBES_AGAIN = 512
 # Vectors after which it is worth waiting until the server has built their graph.
 _MANY = 1000
 
@@ -51,6 +53,11 @@ class MilvusProposer:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def may_miss(self) -> bool:
+        """Always: a server looks at a part."""
+        return True
 
     def follow(self, tx: Reader, seq: int) -> None:  # noqa: ARG002 - the watermark says it
         """Make sure that the server has at least what the snapshot has."""
@@ -100,9 +107,10 @@ class MilvusProposer:
         *,
         allow: NDArray[np.int64] | None,
         probes: int | None,
+        again: bool = False,
     ) -> Hits:
         """Ask the server, and leave out what the snapshot has not, or has no more."""
-        asked_for = k
+        asked_for, probes = k, _PROBES_AGAIN if again else probes
         while True:
             hits = self._index.search(queries, asked_for, allow=allow, probes=probes)
             live = glance.live(np.unique(hits.ids[hits.ids >= 0]).tolist(), self._encoder)

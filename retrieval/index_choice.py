@@ -8,9 +8,15 @@ from urllib.parse import urlsplit
 
 from db import Reader, Store
 from indexes import EngineError
+from indexes.pgvector_building import HNSW, IVF
 from retrieval import generations
 from retrieval.errors import GalleryError
-from retrieval.in_database import PGVECTOR, DatabaseProposer, clear_database, prepare_database
+from retrieval.in_database import (
+    DatabaseProposer,
+    clear_database,
+    kind_in_database,
+    prepare_database,
+)
 from retrieval.in_milvus import MILVUS, MilvusProposer, drop_others, purgeable, watermark_name
 from retrieval.proposing import FileProposer, Proposer
 
@@ -25,8 +31,9 @@ class IndexInfo:
     """What kind of index a gallery has.
 
     Attributes:
-        asked: What the user asked for: `auto`, `exact`, `ivf`, `pgvector`, or a Milvus server.
-        kind: The kind of its newest index file, `pgvector` or `milvus`; `None` without any.
+        asked: What the user asked for: `auto`, `exact`, `ivf`, `hnsw`, or a Milvus server.
+        kind: The kind of its newest index file, of what the database has, or `milvus`; `None` in a
+            folder without any.
         items: How many items that holds.
         changes: How many vectors came or went since; they are searched beside it.
     """
@@ -60,7 +67,7 @@ def require_index(name: str, *, is_shared: bool) -> None:
                 "token, if it wants one, goes into the environment."
             )
         return
-    possible = (AUTO, EXACT, PGVECTOR) if is_shared else (AUTO, *generations.INDEX_KINDS)
+    possible = (AUTO, EXACT, IVF, HNSW) if is_shared else (AUTO, *generations.INDEX_KINDS)
     if name not in possible:
         also = ", or milvus://HOST:PORT" if is_shared else ""
         where = "in a database" if is_shared else "in a folder"
@@ -124,7 +131,7 @@ def settle_index(
         clear_database(store)
         return False
     if proposer is None:
-        return prepare_database(store, fingerprint, always=asked == PGVECTOR)
+        return prepare_database(store, fingerprint, asked)
     try:
         with store.read() as tx:
             if stale_share == 0 and proposer.lacks(tx):
@@ -146,8 +153,8 @@ def describe_index(tx: Reader, *, is_shared: bool) -> IndexInfo:
         kind = newest.kind if newest else None
         return IndexInfo(asked, kind, held, tx.change_count - known)
     if not is_milvus(asked):
-        kind = EXACT if asked == EXACT else PGVECTOR
-        return IndexInfo(asked, kind, tx.count_items(), 0)
+        made = None if asked == EXACT else kind_in_database(tx)
+        return IndexInfo(asked, made or EXACT, tx.count_items(), 0)
     mark = tx.watermark(watermark_name(tx.uid, tx.encoder))
     known = mark.details["changes"] if mark else 0
     return IndexInfo(asked, MILVUS, mark.details["items"] if mark else 0, tx.change_count - known)

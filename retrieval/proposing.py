@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import Glance, Reader
-from indexes import Hits, VectorIndex
+from indexes import Hits, IvfIndex, VectorIndex
 from retrieval.generations import changes_since, open_newest
 
 
@@ -28,6 +28,10 @@ class Proposer(Protocol):
 
     def __len__(self) -> int:
         """At least as many vectors as can be found."""
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether it may leave out a vector that is nearer than those it names."""
 
     def follow(self, tx: Reader, seq: int) -> None:
         """Take in what came and went in the store after `seq`, up to a snapshot.
@@ -44,6 +48,7 @@ class Proposer(Protocol):
         *,
         allow: NDArray[np.int64] | None,
         probes: int | None,
+        again: bool = False,
     ) -> Hits:
         """Find the k nearest vectors; see `VectorIndex.search`.
 
@@ -53,6 +58,7 @@ class Proposer(Protocol):
             k: At least 1.
             allow: int64 ids to search among; `None` allows all.
             probes: How far an approximate index looks; `None` takes what it was tuned to.
+            again: Look much farther than that: what was found leaves doubts.
 
         Raises:
             StaleError: It knows more than the snapshot by now.
@@ -61,6 +67,10 @@ class Proposer(Protocol):
 
     def close(self) -> None:
         """Give back what it holds."""
+
+
+# How many times as far an index looks the second time.
+FARTHER = 8
 
 
 class StaleError(Exception):
@@ -82,6 +92,11 @@ class FileProposer:
     def __len__(self) -> int:
         return len(self._index)
 
+    @property
+    def may_miss(self) -> bool:
+        """Whether it has cells."""
+        return isinstance(self._index, IvfIndex)
+
     def follow(self, tx: Reader, seq: int) -> None:
         """Apply the change log."""
         with self._lock:
@@ -97,11 +112,14 @@ class FileProposer:
         *,
         allow: NDArray[np.int64] | None,
         probes: int | None,
+        again: bool = False,
     ) -> Hits:
         """Search it, one thread at a time."""
         with self._lock:
             if self._seq != glance.seq:
                 raise StaleError
+            if again and isinstance(self._index, IvfIndex):
+                probes = FARTHER * self._index.probes
             return self._index.search(queries, k, allow=allow, probes=probes)
 
     def close(self) -> None:

@@ -192,8 +192,8 @@ class WithEncoder(Contents):
         """Say how the gallery is to be searched from now on; `None` leaves things as they are.
 
         Args:
-            name: `auto`, by the number of items, or `exact`. In a folder, also `ivf`: index files
-                that are approximate. In a database, also `pgvector`, its own approximate index, or
+            name: `auto`, by the number of items, `exact`, or `ivf`, which is approximate. In a
+                database, also `hnsw`, for a great many items, or
                 `milvus://HOST:PORT[/DATABASE]` (`milvus+tls://…`), a server that follows it.
             when_down: What to do when that server does not answer: `fail`, or `exact`, which
                 compares all vectors.

@@ -29,7 +29,7 @@ from clustered import Clustered
 from numpy.typing import NDArray
 
 from db import Store
-from retrieval.asking import answer, question
+from retrieval.asking import answer, doubt, question
 from retrieval.by_hand import set_threshold
 from retrieval.compacting import compact
 from retrieval.in_milvus import index_of
@@ -151,7 +151,8 @@ def ask(searcher: Searcher, query: Vectors, probes: int | None = None) -> tuple[
     """Identify one embedding; return the seconds and the ids of the nearest items."""
     asked = question(K)
     start = time.perf_counter()
-    found = searcher.search(query, asked.depth, asked.identities, probes=probes)
+    depth, identities = asked.depth, asked.identities
+    found = searcher.search(query, depth, identities, probes=probes, doubt=doubt(asked))
     told = answer(found, 0, asked, None, query[0])
     return time.perf_counter() - start, [item.id for item in told.items]
 

@@ -110,8 +110,8 @@ device = click.option(
 index = click.option(
     "--index",
     metavar="INDEX",
-    help="How the gallery is searched: auto, by size; exact; in a folder ivf (docs/search.md), in "
-    "a database pgvector or milvus://HOST:PORT (docs/scaling.md). Kept.",
+    help="How the gallery is searched: auto, by size; exact; ivf (docs/search.md); in a database "
+    "also hnsw or milvus://HOST:PORT (docs/scaling.md). Kept.",
 )
 when_down = click.option(
     "--when-down",

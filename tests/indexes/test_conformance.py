@@ -18,7 +18,7 @@ from postgres_server import PostgresServer
 from indexes import Changes, ExactIndex, Hits, IvfIndex, PgvectorIndex, VectorIndex
 from indexes.ivf_building import build
 from indexes.milvus import MilvusIndex
-from indexes.pgvector_building import prepare
+from indexes.pgvector_building import HNSW, IVF, prepare
 
 
 def in_cells(dim: int) -> VectorIndex:
@@ -35,8 +35,9 @@ def in_cells(dim: int) -> VectorIndex:
 class InPostgres(PgvectorIndex):
     """An index over a table that takes changes in as the store would."""
 
-    def __init__(self, connection: psycopg.Connection[Any], dim: int, *, exact: bool) -> None:
-        super().__init__(connection, new_table(connection), dim, exact=exact)
+    def __init__(self, connection: psycopg.Connection[Any], dim: int, kind: str | None) -> None:
+        super().__init__(connection, new_table(connection), dim, exact=kind is None)
+        self._kind = kind
         self._gone = np.empty(0, dtype=np.int64)
 
     def apply(self, changes: Changes) -> None:
@@ -47,9 +48,9 @@ class InPostgres(PgvectorIndex):
         super().apply(changes)
 
     def search(self, queries: np.ndarray, k: int, **asked: Any) -> Hits:
-        if not self._exact:
-            prepare(self._connection, self._table, self.dim)
-        # As an inverted file that looks into every cell: what the graph misses is told elsewhere.
+        if self._kind is not None:
+            prepare(self._connection, self._table, self.dim, len(self), kind=self._kind)
+        # Looks into every cell: what a graph misses is told elsewhere.
         hits = super().search(queries, k, probes=1000, **asked)
         # The rows were rounded to 16 bits when they were written.
         return replace(hits, error=hits.error + 2**-11)
@@ -64,7 +65,8 @@ Make = Callable[[int], VectorIndex]
 BACKENDS: dict[str, Make] = {"exact": ExactIndex, "ivf": in_cells}
 # Backends that live on a server, by the fixture that makes their indexes.
 SERVED = [
-    pytest.param("on_postgres", id="pgvector"),
+    pytest.param("on_postgres_ivf", id="pgvector-ivf"),
+    pytest.param("on_postgres_hnsw", id="pgvector-hnsw"),
     pytest.param("on_postgres_exact", id="pgvector-exact"),
     pytest.param("on_milvus", id="milvus"),
 ]
@@ -82,20 +84,25 @@ def make_served(request: pytest.FixtureRequest) -> Make:
     return request.getfixturevalue(request.param)
 
 
-def in_postgres(server: PostgresServer, *, exact: bool) -> Iterator[Make]:
+def in_postgres(server: PostgresServer, kind: str | None) -> Iterator[Make]:
     """Make empty indexes, each over a table of its own."""
     with psycopg.connect(server.new_database(), autocommit=True) as connection:
-        yield lambda dim: InPostgres(connection, dim, exact=exact)
+        yield lambda dim: InPostgres(connection, dim, kind)
 
 
 @pytest.fixture(scope="module")
-def on_postgres(postgres_server: PostgresServer) -> Iterator[Make]:
-    yield from in_postgres(postgres_server, exact=False)
+def on_postgres_ivf(postgres_server: PostgresServer) -> Iterator[Make]:
+    yield from in_postgres(postgres_server, IVF)
+
+
+@pytest.fixture(scope="module")
+def on_postgres_hnsw(postgres_server: PostgresServer) -> Iterator[Make]:
+    yield from in_postgres(postgres_server, HNSW)
 
 
 @pytest.fixture(scope="module")
 def on_postgres_exact(postgres_server: PostgresServer) -> Iterator[Make]:
-    yield from in_postgres(postgres_server, exact=True)
+    yield from in_postgres(postgres_server, None)
 
 
 @pytest.fixture(scope="module")

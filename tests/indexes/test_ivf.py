@@ -78,6 +78,25 @@ def test_what_is_added_is_found_and_what_is_removed_is_not(index: IvfIndex) -> N
     assert found[1::2, 0].tolist() == ids[1::2].tolist()
 
 
+@pytest.mark.parametrize("count", [1, 20])
+def test_what_is_added_may_be_like_nothing_there_was(index: IvfIndex, count: int) -> None:
+    # Spread over more cells than mates are: no centre was made for it.
+    rng = np.random.default_rng(5)
+    about = rng.standard_normal((40, DIM))
+    around = about + 0.8 * rng.standard_normal((100, 40, DIM))
+    new, queries = np.split((around / np.linalg.norm(around, axis=2, keepdims=True)), 2)
+    ids, vectors = np.arange(2000) + 7000, new.reshape(-1, DIM).astype(np.float32)
+    index.apply(Changes(ids, vectors))
+    asked = queries.reshape(-1, DIM).astype(np.float32)[:600]
+    true = nearest(
+        asked, np.concatenate([stored(), vectors]), np.concatenate([np.arange(COUNT), ids]), 1
+    )
+    told = [index.search(part, 1).ids[:, 0] for part in np.split(asked, len(asked) // count)]
+    mine = true[:, 0] >= 7000
+    assert mine.mean() > 0.5
+    assert np.mean(np.concatenate(told)[mine] == true[mine, 0]) > 0.99
+
+
 def test_a_removal_may_come_before_its_addition(index: IvfIndex) -> None:
     new = clustered(3, 2)
     index.apply(Changes(removed_ids=np.array([9001])))

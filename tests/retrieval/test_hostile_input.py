@@ -87,7 +87,7 @@ def galleries(
         Gallery.create(tmp_path / "gallery", encoder=str(tiny_encoder)) as folder,
         Gallery.create(postgres_server.new_database(), encoder=str(tiny_encoder)) as database,
     ):
-        index = getattr(request, "param", "pgvector")
+        index = getattr(request, "param", "ivf")
         if index == "milvus":
             server: MilvusProcess = request.getfixturevalue("milvus_server")
             index = server.uri.replace("http", "milvus")
@@ -119,7 +119,7 @@ def nearest(gallery: Gallery, where: Condition) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     "galleries",
-    ["pgvector", "milvus"],
+    ["ivf", "milvus"],
     indirect=True,
 )
 def test_texts_stay_what_they_are(galleries: tuple[Gallery, Gallery]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from milvus_server import MilvusProcess
 
-from indexes.pgvector_building import is_prepared
+from indexes.pgvector_building import is_there
 from retrieval import Gallery
 from retrieval.in_database import table_of
 from retrieval.in_milvus import watermark_name
@@ -43,10 +43,10 @@ def test_the_databases_index_goes_once_the_server_has_the_vectors(
         with gallery._store.read() as tx:
             table = table_of(tx.encoder)
         with gallery._store.lent() as connection:
-            return is_prepared(connection, table)
+            return is_there(connection, table)
 
     with Gallery.create(postgres_url, encoder=str(tiny_encoder)) as gallery:
-        gallery.choose_index("pgvector")
+        gallery.choose_index("ivf")
         gallery.build(photos)
         assert prepared(gallery)
         gallery.choose_index(milvus_server.uri.replace("http", "milvus", 1))

@@ -15,7 +15,7 @@ def test_a_folder_has_index_files(name: str) -> None:
     require_index(name, is_shared=False)
 
 
-@pytest.mark.parametrize("name", ["auto", "exact", "pgvector", *SERVERS])
+@pytest.mark.parametrize("name", ["auto", "exact", "ivf", "hnsw", *SERVERS])
 def test_a_database_is_searched_by_an_engine(name: str) -> None:
     require_index(name, is_shared=True)
     assert is_milvus(name) == (name in SERVERS)
@@ -25,9 +25,12 @@ def test_a_database_is_searched_by_an_engine(name: str) -> None:
     ("name", "is_shared", "why"),
     [
         ("hnsw", False, "No such|no index 'hnsw' for a gallery in a folder: say auto, exact, ivf"),
-        ("pgvector", False, "no index 'pgvector' for a gallery in a folder"),
         ("milvus", True, "no index 'milvus' .* in a database: .*, or milvus://HOST:PORT"),
-        ("ivf", True, "no index 'ivf' for a gallery in a database"),
+        (
+            "pgvector",
+            True,
+            "no index 'pgvector' for a gallery in a database: say .*, ivf, hnsw, or",
+        ),
         ("milvus://h:1", False, "copy"),
         ("milvus://h", True, "--index milvus://HOST:PORT"),
         ("milvus://h:none", True, "--index milvus://HOST:PORT"),

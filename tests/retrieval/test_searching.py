@@ -11,7 +11,7 @@ import pytest
 from made_up import DIM, add, brute_force, item, unit
 
 from db import Store
-from retrieval import searching
+from retrieval import proving
 from retrieval.ranking import exact_distances
 from retrieval.searching import Searcher
 
@@ -41,7 +41,7 @@ def nearest_by_hand(store: Store, query: np.ndarray, count: int) -> list[tuple[i
 def test_the_nearest_identities_are_those_of_brute_force(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identities: int, depth: int
 ) -> None:
-    monkeypatch.setattr(searching, "_DEPTH_OF_IDENTITIES", depth)
+    monkeypatch.setattr(proving, "_DEPTH_OF_IDENTITIES", depth)
     ids = add(store, 1, 60)
     with store.write() as tx:
         tx.add_items([item(f"/flat/{n}", label="flat") for n in range(200)], unit(5, 200) / 1)
@@ -91,7 +91,7 @@ def test_answers_are_proven_where_codes_cannot_tell_items_apart(
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with store.write() as tx:
         tx.add_items([item(f"/{n}") for n in range(300)], vectors)
-    monkeypatch.setattr(searching, "_DEPTH", 8)
+    monkeypatch.setattr(proving, "_DEPTH", 8)
     searcher = Searcher(store, tmp_path / "index")
     queries = np.repeat(centre, n_queries, axis=0)
     for answer in searcher.search(queries, 3).items:
@@ -107,7 +107,7 @@ def test_answers_are_proven_where_codes_cannot_tell_items_apart(
 def test_many_threads_are_answered_while_the_store_changes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "_KEPT", 20)  # forgotten again and again
+    monkeypatch.setattr(proving, "_KEPT", 20)  # forgotten again and again
     ids = add(store, 1, 200)
     searcher = Searcher(store, tmp_path / "index")
     queries = unit(3, 40)

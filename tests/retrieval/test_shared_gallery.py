@@ -84,29 +84,35 @@ def test_a_verifier_reaches_other_machines(
 def test_the_databases_index_is_made_when_it_is_due_and_goes_with_its_encoder(
     shared: str, second_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indexes.pgvector_building import is_prepared
+    from indexes.pgvector_building import kind_of
 
-    def prepared() -> list[bool]:
+    def made() -> list[str | None]:
         with gallery._store.read() as tx:
             encoders = sorted([tx.encoder, *tx.other_encoders()], key=lambda one: one.id)
         with psycopg.connect(shared, autocommit=True) as connection:
-            return [is_prepared(connection, table_of(one)) for one in encoders]
+            return [kind_of(connection, table_of(one)) for one in encoders]
 
     with Gallery.open(shared) as gallery:
-        assert prepared() == [False]  # so few are compared as quickly
-        gallery.choose_index("pgvector")
-        assert gallery.compact().generation
-        assert not gallery.compact().generation
-        assert prepared() == [True]
-        assert gallery.info().index.kind == "pgvector"
+        assert made() == [None]  # so few are compared as quickly
+        assert gallery.info().index.kind == "exact"
+        for kind in ("ivf", "hnsw"):
+            gallery.choose_index(kind)
+            assert gallery.compact().generation
+            assert not gallery.compact().generation
+            assert made() == [kind]
+            assert gallery.info().index.kind == kind
         gallery.reembed(str(second_encoder))
-        assert prepared() == [False, True]
+        assert made() == [None, "hnsw"]
         gallery.choose_index("exact")
         gallery.compact()
-        assert prepared() == [False, False]
+        assert made() == [None, None]
+        monkeypatch.setattr("retrieval.in_database._APPROXIMATE_FROM", 1)
+        gallery.choose_index("auto")
+        gallery.compact()
+        assert made() == [None, "ivf"]
 
 
-@pytest.mark.parametrize("index", ["auto", "exact", "pgvector"])
+@pytest.mark.parametrize("index", ["auto", "exact", "ivf", "hnsw"])
 def test_a_write_that_changes_no_index_makes_no_connection_for_it(
     shared: str, photos: Path, index: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,8 +171,8 @@ def test_what_is_in_the_way_is_said(shared: str, tiny_encoder: Path) -> None:
     with pytest.raises(Exception, match="holds a gallery already"):
         Gallery.create(shared, encoder=str(tiny_encoder))
     assert not list(homes().glob(".being-made-*"))
-    with Gallery.open(shared) as gallery, pytest.raises(GalleryError, match="no index 'ivf'"):
-        gallery.choose_index("ivf")
+    with Gallery.open(shared) as gallery, pytest.raises(GalleryError, match="no index 'pgvector'"):
+        gallery.choose_index("pgvector")
 
 
 def test_a_gallery_that_could_not_be_made_leaves_an_empty_database(
