@@ -83,7 +83,7 @@ def test_what_is_added_may_be_like_nothing_there_was(index: IvfIndex, count: int
     # Spread over more cells than mates are: no centre was made for it.
     rng = np.random.default_rng(5)
     about = rng.standard_normal((40, DIM))
-    around = about + 0.8 * rng.standard_normal((100, 40, DIM))
+    around = about + 0.5 * rng.standard_normal((100, 40, DIM))
     new, queries = np.split((around / np.linalg.norm(around, axis=2, keepdims=True)), 2)
     ids, vectors = np.arange(2000) + 7000, new.reshape(-1, DIM).astype(np.float32)
     index.apply(Changes(ids, vectors))
