@@ -31,7 +31,7 @@ from retrieval.in_milvus import MilvusProposer, index_of
 sys.path.append(str(Path(retrieval.__file__).parents[1] / "scripts"))
 from clustered import Clustered
 
-K, QUERIES = 10, 1000
+K, QUERIES, FEWER = 10, 1000, 5
 # Labels that are in the gallery, and all there are: the others' queries are strangers.
 KNOWN, LABELS, ITEMS = 200, 260, 3000
 # Queries near the photos, which lie far from everything that was drawn.
@@ -236,6 +236,8 @@ def test_one_story_has_the_same_answers_in_files_postgres_and_milvus(
     )
     before = story.asked_of_all()
     assert len(before) == QUERIES
+    # From now on a part of them, of each kind.
+    story.queries = story.queries[::FEWER]
     decisions = [one.decision for one in before]
     assert min(decisions.count("match"), decisions.count("unknown")) > QUERIES / 4
     with story.engines["pgvector"].gallery._store.read() as tx:
@@ -252,11 +254,11 @@ def test_one_story_has_the_same_answers_in_files_postgres_and_milvus(
     loose = tmp_path / "loose.png"
     draw_hue(9, 1).save(loose)
     story.everywhere(lambda one: one.add([loose]))
-    assert story.asked_of_all() != before
+    assert story.asked_of_all() != before[::FEWER]
 
     # Only what meets conditions: many, few, and none.
     story.asked_of_all("price<5")
-    every, story.queries = story.queries, story.queries[::10]
+    every, story.queries = story.queries, story.queries[::2]
     for where in (("shelf=1|2|3", "label!=L7"), ("path~=*/hue-*",), ("label=absent",)):
         found = story.asked_of_all(*where)
     assert {one.decision for one in found} == {"unknown"}
@@ -307,7 +309,7 @@ def test_one_story_has_the_same_answers_in_files_postgres_and_milvus(
     collection.close()
     assert told[0] == files.count() < 60
     embedded = np.stack([files.embed(photo) for photo in asked_about])
-    story.queries = around(embedded, QUERIES)
+    story.queries = around(embedded, QUERIES // FEWER)
     story.everywhere(Gallery.compact)
     scores = [one.score for one in story.asked_of_all() if one.score is not None]
     story.everywhere(lambda one: one.set_threshold(float(np.median(scores))))
