@@ -77,7 +77,13 @@ class PgvectorIndex:
     kind = "pgvector"
 
     def __init__(
-        self, connection: Connection[Any], table: VectorTable, dim: int, *, exact: bool = False
+        self,
+        connection: Connection[Any],
+        table: VectorTable,
+        dim: int,
+        *,
+        exact: bool = False,
+        farther: int = 1,
     ) -> None:
         """Ask through a connection, in whatever transaction it is at that moment.
 
@@ -88,11 +94,13 @@ class PgvectorIndex:
             table: Where the vectors lie.
             dim: Length of those that count.
             exact: Look at every row, even where there is an index.
+            farther: How many times as far to look as was found to be enough.
         """
         self._connection = connection
         self._table = table
         self._dim = dim
         self._exact = exact
+        self._farther = farther
 
     @property
     def dim(self) -> int:
@@ -147,7 +155,7 @@ class PgvectorIndex:
         if self._exact or share <= _SMALL_SHARE:
             self._fill(hits, rounded, np.arange(len(queries)), allow, {})
             return hits
-        settings = _by_index(k, probes, share)
+        settings = _by_index(k, probes, share / self._farther)
         self._fill(hits, rounded, np.arange(len(queries)), allow, settings)
         # What is short either ends there, or a graph was given up.
         short = np.flatnonzero(hits.ids[:, -1] < 0)
@@ -266,7 +274,7 @@ def _as_bits(allow: NDArray[np.int64]) -> tuple[LiteralString, dict[str, Any]]:
 
 def _by_index(k: int, probes: int | None, share: float) -> dict[str, str]:
     """Return the settings for a search that uses an index wherever there is one, of either kind."""
-    # Among a share of all the nearest lie farther out.
+    # Among a share of all, the nearest lie farther out.
     cells = probes or math.ceil(_CELLS / share)
     in_view = max(probes or math.ceil(_IN_VIEW / math.sqrt(share)), k)
     return {

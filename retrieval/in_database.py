@@ -15,10 +15,9 @@ from indexes.pgvector_building import HNSW, IVF, drop, is_prepared, is_there, ki
 
 # Bytes of float16 vectors from which on comparing all takes longer than an approximate search is
 # worth, and up to which it is done before anybody is called unknown: docs/scaling.md.
-_APPROXIMATE_FROM, _COMPARED_TO = 8_000_000, 64_000_000
-# What an index looks at the second time where that takes too long: cells, or as many vectors of a
-# graph as it can keep in view.
-_PROBES_AGAIN = 256
+_APPROXIMATE_FROM, _COMPARED_TO = 8_000_000, 16_000_000
+# How many times as far an index looks the second time where that takes too long.
+_FARTHER = 4
 
 
 class DatabaseProposer:
@@ -58,10 +57,13 @@ class DatabaseProposer:
     ) -> Hits:
         """Search within the snapshot's own transaction."""
         compared = again and 2 * self._count * self._dim <= _COMPARED_TO
-        if again:
-            probes = _PROBES_AGAIN
-        exact = self._exact or compared
-        index = PgvectorIndex(glance.driver_connection, self._table, self._dim, exact=exact)
+        index = PgvectorIndex(
+            glance.driver_connection,
+            self._table,
+            self._dim,
+            exact=self._exact or compared,
+            farther=_FARTHER if again else 1,
+        )
         return index.search(queries, k, allow=allow, probes=probes)
 
     def close(self) -> None:

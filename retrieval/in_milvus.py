@@ -33,8 +33,9 @@ _GRACE_SECONDS = 60.0
 _IDS = 10_000
 # How far the server looks the second time: candidates, or cells.
 _PROBES_AGAIN = 512
-# Vectors after which it is worth waiting until the server has built their graph.
-_MANY = 1000
+# Bytes of vectors after which it is worth waiting until the server has built their graph: of fewer
+# it looks at all.
+_MANY = 5_000_000
 
 
 class MilvusProposer:
@@ -153,7 +154,7 @@ class MilvusProposer:
         for part in tx.vectors(after_seq=after_seq):
             self._index.apply(Changes(part.ids, part.data))
             count += len(part.ids)
-        if count >= _MANY:
+        if 4 * count * self._index.dim >= _MANY:
             self._index.settle()
 
     def _remove(self, ids: Sequence[int]) -> None:

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from db import Store
 from retrieval.asking import answer, doubt, question
-from retrieval.by_hand import set_threshold
 from retrieval.compacting import compact
 from retrieval.in_milvus import index_of
 from retrieval.searching import Searcher
@@ -42,8 +41,8 @@ from postgres_server import PostgresServer
 Vectors = NDArray[np.float32]
 
 PER_LABEL, CLIENTS = 50, 4
-# The margin of which every twentieth stranger or so stays below.
-RULE, THRESHOLD = "margin", 0.5
+# Thresholds at which every query is matched, and none.
+RULE, MATCH, UNKNOWN = "margin", 2.0, 0.0
 PROBES = {
     "folder: ivf": (2, 8, 32),
     "ivf": (4, 8, 16, 32),
@@ -154,9 +153,11 @@ def on_disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def ask(searcher: Searcher, query: Vectors, probes: int | None = None) -> tuple[float, list[int]]:
+def ask(
+    searcher: Searcher, query: Vectors, probes: int | None = None, threshold: float = MATCH
+) -> tuple[float, list[int]]:
     """Identify one embedding; return the seconds and the ids of the nearest items."""
-    asked = question(K)
+    asked = question(K, threshold, RULE)
     start = time.perf_counter()
     depth, identities = asked.depth, asked.identities
     again = doubt(asked) if probes is None else None
@@ -166,10 +167,14 @@ def ask(searcher: Searcher, query: Vectors, probes: int | None = None) -> tuple[
 
 
 def ask_all(
-    searcher: Searcher, queries: Vectors, probes: int | None = None
+    searcher: Searcher,
+    queries: Vectors,
+    probes: int | None = None,
+    threshold: float = MATCH,
 ) -> tuple[list[float], NDArray[np.int64]]:
     """Identify one embedding after another."""
-    told = [ask(searcher, queries[row : row + 1], probes) for row in range(len(queries))]
+    rows = range(len(queries))
+    told = [ask(searcher, queries[row : row + 1], probes, threshold) for row in rows]
     return [seconds for seconds, _ in told], np.array([ids for _, ids in told])
 
 
@@ -240,7 +245,6 @@ class Measured:
                 raise click.ClickException("Milvus has not built its index.")
             index.close()
         built = time.perf_counter()
-        set_threshold(store, THRESHOLD, RULE)
         own = proportional("self")
         searcher = Searcher(store, folder / "index")
         ask_all(searcher, self._warming)
@@ -264,10 +268,12 @@ class Measured:
     def _ask(self, backend: Backend, searcher: Searcher, ids: NDArray[np.int64]) -> None:
         true = true_neighbours(self._vectors.astype(np.float32), ids, self._alone)
         alone, found = ask_all(searcher, self._alone)
+        strangers, _ = ask_all(searcher, self._alone, threshold=UNKNOWN)
         together, seconds = ask_together(searcher, self._together)
         self.asked.append(
             f"{backend.name} | {recall(found, true):.4f} | {_middle_and_tail(alone)} | "
-            f"{len(together) / seconds:,.0f} | {_middle_and_tail(together)}"
+            f"{_middle_and_tail(strangers)} | {len(together) / seconds:,.0f} | "
+            f"{_middle_and_tail(together)}"
         )
         for probes in PROBES.get(backend.name, ()):
             alone, found = ask_all(searcher, self._alone, probes)
@@ -319,8 +325,8 @@ def main(items: int, dim: int, queries: int, turns: int, backends: tuple[str, ..
         measured.built,
     )
     _print(
-        f"Asking: one client, then {CLIENTS} threads",
-        "backend | recall@10 | p50 | p99 | queries/s | p50 | p99",
+        f"Asking: one client, matches, then unknown; then {CLIENTS} threads, matches",
+        "backend | recall@10 | p50 | p99 | p50 | p99 | queries/s | p50 | p99",
         measured.asked,
     )
     _print(

@@ -93,6 +93,7 @@ def test_where_comparing_all_takes_long_a_database_looks_into_more_cells(
     searcher: Searcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_database, "_COMPARED_TO", 0)
+    monkeypatch.setattr(in_database, "_FARTHER", 1000)
     queries = unit(2, QUERIES)
     found = searcher.search(queries, 1, doubt=always)
     assert told(found.items) == nearest(searcher, queries)
