@@ -36,8 +36,9 @@ K, QUERIES, FEWER = 10, 1000, 5
 KNOWN, LABELS, ITEMS = 200, 260, 3000
 # Queries near the photos, which lie far from everything that was drawn.
 NEAR_PHOTOS = 40
-# Of the k nearest of all queries, as many may be missed by an approximate engine.
-MISSED = QUERIES * K // 100
+# Of the k nearest of all queries, as many may be missed by an approximate engine: one in a hundred,
+# and all of those near photos that no centre was made for.
+MISSED = QUERIES * K // 100 + NEAR_PHOTOS * K // 4
 PHOTO_HUES, ALL_HUES = 8, 12
 
 Change = Callable[[Gallery], Any]
