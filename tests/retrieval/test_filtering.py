@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from db import NewItem, Store
-from retrieval import Condition, Gallery, GalleryError, filtering, searching
+from retrieval import Condition, Gallery, GalleryError, filtering, proving
 from retrieval.conditions import Conditions, conditions
 from retrieval.filtering import Filters
 from retrieval.identification import FILTERED, NOBODY, OUTGROWN
@@ -111,7 +111,7 @@ def test_what_is_found_is_what_brute_force_finds(
     n_queries: int,
     scanned: int,
 ) -> None:
-    monkeypatch.setattr(searching, "SCANNED", scanned)
+    monkeypatch.setattr(proving, "SCANNED", scanned)
     assert_exact(Searcher(full, tmp_path / "index"), full, asked, n_queries)
 
 
@@ -119,7 +119,7 @@ def test_what_is_found_is_what_brute_force_finds(
 def test_few_are_found_though_all_others_are_nearer(
     full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
-    monkeypatch.setattr(searching, "SCANNED", scanned)
+    monkeypatch.setattr(proving, "SCANNED", scanned)
     query = unit(99, 1)
     farthest = [item_id for _, item_id in brute_force(full, query, ())[0][-3:]]
     with full.read() as tx:
@@ -133,7 +133,7 @@ def test_few_are_found_though_all_others_are_nearer(
 def test_writes_are_seen_at_once(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scanned: int
 ) -> None:
-    monkeypatch.setattr(searching, "SCANNED", scanned)
+    monkeypatch.setattr(proving, "SCANNED", scanned)
     searcher = Searcher(store, tmp_path / "index")
     for asked in ("shelf=1", "label=7"):
         assert_exact(searcher, store, asked)
