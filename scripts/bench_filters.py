@@ -25,7 +25,7 @@ from benchmarking import processor
 from numpy.typing import NDArray
 
 from db import NewItem, Store
-from retrieval import Gallery, searching
+from retrieval import Gallery, proving
 from retrieval.conditions import conditions
 from retrieval.evaluation.distances import gallery_vectors
 from retrieval.gallery import DEFAULT_ENCODER
@@ -72,21 +72,21 @@ def speed(items: int, dim: int, queries: int) -> Iterator[tuple[str, ...]]:
         store = filled(Path(scratch) / "gallery.db", items, dim)
         searcher = Searcher(store, Path(scratch) / "index")
         searcher.search(asked[0], 5)
-        usual, took = searching.SCANNED, {}
+        usual, took = proving.SCANNED, {}
         for share in SHARES:
             where = conditions(f"share<{share}")
             start = time.perf_counter()
             left = searcher.search(asked[0], 5, 2, where=where).among
             first = time.perf_counter() - start
             for scanned in (0, usual, items if left <= 5 * usual else 0):
-                searching.SCANNED = scanned
+                proving.SCANNED = scanned
                 searcher.search(asked[0], 5, 2, where=where)
                 took[scanned] = []
                 for query in asked:
                     start = time.perf_counter()
                     searcher.search(query, 5, 2, where=where)
                     took[scanned].append(time.perf_counter() - start)
-            searching.SCANNED = usual
+            proving.SCANNED = usual
             scan = statistics.median(took[items]) if left <= 5 * usual else math.nan
             ways = (first, statistics.median(took[usual]), statistics.median(took[0]), scan)
             yield f"{share:.2%}", f"{left:,}", *(f"{1000 * one:.1f}" for one in ways)
