@@ -43,8 +43,8 @@ class IvfIndex:
     def __init__(self, main: Any) -> None:
         """Take in a trained `faiss.IndexIVF`, which holds vectors under their ids or none."""
         self._main = main
-        # A single query compares its way through all centres: in 8 bits a third of the time, and
-        # 99 % of the cells are the same.
+        # A single query compares its way through all centres: a quarter of the bytes, and hardly
+        # ever other cells.
         self._centres = _in_8_bits(main.quantizer)
         self._since = _empty_like(main)
         self._main_ids = _ids_of(main)

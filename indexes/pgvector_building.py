@@ -40,9 +40,10 @@ def prepare(
     at that moment: whoever calls must hold none. More than 4,000 dimensions can't be indexed:
     nothing is made then, and searches stay exact.
 
-    On two cores cells for 100,000 vectors of 256 dimensions took 3 s, a graph 19 s, and writing one
-    more to the index 0.2 ms and 1.2 ms. A graph is made fastest where it, 80 MB here, fits in the
-    connection's `maintenance_work_mem`; from 300 MB on, more of that makes for more cells.
+    On two cores cells for 100,000 vectors of 256 dimensions took 3 s, a graph 13 s; writing 1,000
+    more to cells took no longer than without, to a graph 1.2 s (docs/scaling.md). A graph is made
+    fastest where it, 80 MB here, fits in the connection's `maintenance_work_mem`; from 300 MB on,
+    more of that makes for more cells.
 
     Args:
         connection: In autocommit mode, as an index can't be made concurrently in a transaction.

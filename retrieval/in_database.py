@@ -36,10 +36,9 @@ class DatabaseProposer:
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def may_miss(self) -> bool:
-        """Whether an index is used, if there is one."""
-        return not self._exact
+    def may_miss(self, glance: Glance) -> bool:
+        """Whether an index is used: it may have been made, or dropped, at any time."""
+        return not self._exact and kind_of(glance.driver_connection, self._table) is not None
 
     def follow(self, tx: Reader, seq: int) -> None:  # noqa: ARG002 - there is no log to read
         """Note how many there are."""

@@ -29,9 +29,8 @@ class Proposer(Protocol):
     def __len__(self) -> int:
         """At least as many vectors as can be found."""
 
-    @property
-    def may_miss(self) -> bool:
-        """Whether it may leave out a vector that is nearer than those it names."""
+    def may_miss(self, glance: Glance) -> bool:
+        """Whether it may have left out a vector that is nearer than those it named."""
 
     def follow(self, tx: Reader, seq: int) -> None:
         """Take in what came and went in the store after `seq`, up to a snapshot.
@@ -92,8 +91,7 @@ class FileProposer:
     def __len__(self) -> int:
         return len(self._index)
 
-    @property
-    def may_miss(self) -> bool:
+    def may_miss(self, glance: Glance) -> bool:  # noqa: ARG002 - a file is what it is
         """Whether it has cells."""
         return isinstance(self._index, IvfIndex)
 

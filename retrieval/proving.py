@@ -144,13 +144,14 @@ def find(
     items, nearest = _prove(
         glance, held, partial(propose, probes=probes), queries, k, identities, count
     )
-    if doubt is not None and held.proposer.may_miss:
+    places = []
+    if doubt is not None:
         places = [place for place, one in enumerate(nearest) if doubt(held.threshold, one)]
-        if places:
-            farther = partial(propose, probes=None, again=True)
-            more = _prove(glance, held, farther, queries[places], k, identities, count)
-            for place, near_items, near_identities in zip(places, *more, strict=True):
-                items[place], nearest[place] = near_items, near_identities
+    if places and held.proposer.may_miss(glance):
+        farther = partial(propose, probes=None, again=True)
+        more = _prove(glance, held, farther, queries[places], k, identities, count)
+        for place, near_items, near_identities in zip(places, *more, strict=True):
+            items[place], nearest[place] = near_items, near_identities
     among = held.count if allowed is None else allowed.items
     return Found(items, nearest, held.count, held.threshold, among)
 

@@ -365,26 +365,6 @@ def test_rows_written_after_preparing_are_found(connection: Connection, kind: st
     assert hits.ids[:, 0].tolist() == list(range(600))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_items_far_from_all_others_are_found(connection: Connection, kind: str) -> None:
-    # Groups large enough to be linked among themselves alone, and items that lie by themselves.
-    rng = np.random.default_rng(3)
-    away = rng.standard_normal((12, DIM))
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    far = np.repeat(away, [60] * 8 + [1] * 4, axis=0)
-    far = far + 0.02 * rng.standard_normal(far.shape)
-    some = rng.standard_normal(DIM) + 0.3 * rng.standard_normal((4000, DIM))
-    vectors = np.concatenate([some, far])[rng.permutation(4000 + len(far))]
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    table = new_table(connection)
-    write(connection, table, np.arange(len(vectors)), vectors.astype(np.float32))
-    prepare(connection, table, DIM, len(vectors), kind=kind)
-    queries = (far / np.linalg.norm(far, axis=1, keepdims=True)).astype(np.float32)
-    hits = PgvectorIndex(connection, table, DIM).search(queries, 1)
-    missed = np.count_nonzero(hits.distances > 1e-3)
-    assert missed == 0
-
-
 def test_preparing_again_and_dropping(connection: Connection) -> None:
     table = small(connection)
     other = VectorTable(table.name, table.id, table.vector, "encoder_id = 4")
@@ -438,6 +418,30 @@ def test_cells_are_found_within_the_memory_there_is(connection: Connection) -> N
     (more,) = names(connection)
     assert 1000 < int(fewer.rpartition("_")[2]) < int(more.rpartition("_")[2]) < 31_000
     assert settings(connection)[2] == "4GB"
+
+
+def test_what_a_crash_left_is_made_anew(connection: Connection, postgres_url: str) -> None:
+    table = small(connection)
+    state = "SELECT indisvalid FROM pg_index WHERE indexrelid::regclass::text LIKE 'ix_ivf_%'"
+    with (
+        psycopg.connect(postgres_url) as holding,
+        psycopg.connect(postgres_url, autocommit=True) as building,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        # A build waits for a transaction that is open: there it dies, its index half made.
+        write(holding, table, np.array([700]), clustered(3, 1))
+        died = pool.submit(prepare, building, table, DIM, 100)
+        while connection.execute(state).fetchall() != [(False,)]:
+            assert not died.done()
+        connection.execute("SELECT pg_terminate_backend(%s)", (building.info.backend_pid,))
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            died.result()
+    assert connection.execute(state).fetchall() == [(False,)]
+    assert kind_of(connection, table) is None
+    assert is_there(connection, table)
+    prepare(connection, table, DIM, 100)
+    assert kind_of(connection, table) == IVF
+    assert connection.execute(state).fetchall() == [(True,)]
 
 
 def test_preparing_at_once_makes_one_index(connection: Connection, postgres_url: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from made_up import DIM, brute_force, item, unit
 
 from db import Store
-from indexes import IvfIndex, pgvector
+from indexes import Hits, IvfIndex, PgvectorIndex, pgvector
 from retrieval import in_database, proposing, proving
 from retrieval.asking import answer, question, search
 from retrieval.index_choice import settle_index
@@ -97,3 +98,28 @@ def test_where_comparing_all_takes_long_a_database_looks_into_more_cells(
     queries = unit(2, QUERIES)
     found = searcher.search(queries, 1, doubt=always)
     assert told(found.items) == nearest(searcher, queries)
+
+
+@pytest.mark.parametrize("index", ["auto", "exact", "ivf"])
+def test_what_was_all_compared_is_not_compared_again(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str
+) -> None:
+    store = Store.create(
+        postgres_url, fingerprint="f", encoder_name="e", dim=DIM, settings={"index": index}
+    )
+    with store.write() as tx:
+        tx.add_items([item(f"/{n}") for n in range(50)], unit(1, 50))
+    searcher = Searcher(store, tmp_path / "index")
+    search, asked = PgvectorIndex.search, list[int]()
+
+    def counted(index: PgvectorIndex, queries: np.ndarray, *args: Any, **options: Any) -> Hits:
+        asked.append(len(queries))
+        return search(index, queries, *args, **options)
+
+    monkeypatch.setattr(PgvectorIndex, "search", counted)
+    searcher.search(unit(2, 3), 1, doubt=always)
+    assert asked == [3]  # there is no index yet
+    settle_index(store, tmp_path / "index", "f")
+    searcher.search(unit(2, 3), 1, doubt=always)
+    assert asked == [3, 3, *([3] if index == "ivf" else [])]
+    store.close()
