@@ -12,6 +12,8 @@ from psycopg import sql
 
 from indexes import VectorTable
 
+DIM = 32
+
 
 def new_table(connection: psycopg.Connection[Any]) -> VectorTable:
     """Make an empty table, with names that need quoting, in a database that others may use."""
@@ -54,3 +56,18 @@ def remove(connection: psycopg.Connection[Any], table: VectorTable, ids: np.ndar
         ),
         (np.asarray(ids).tolist(),),
     )
+
+
+def clustered(seed: int, count: int) -> np.ndarray:
+    """Vectors about 400 centres, the same for every seed, which it lies among as embeddings do."""
+    centres = np.random.default_rng(0).standard_normal((400, DIM))
+    rng = np.random.default_rng(seed)
+    vectors = centres[rng.integers(400, size=count)] + 0.4 * rng.standard_normal((count, DIM))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def small(connection: psycopg.Connection[Any]) -> VectorTable:
+    """Make a table of 100 vectors."""
+    table = new_table(connection)
+    write(connection, table, np.arange(100), clustered(1, 100))
+    return table

@@ -1,23 +1,22 @@
-"""The index over PostgreSQL: what cells and graph find, what transactions see, how it is made."""
+"""The index over PostgreSQL: what cells and graph find, and what transactions see."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
 import pytest
-from pgvector_rows import new_table, remove, write
+from pgvector_rows import DIM, clustered, new_table, remove, small, write
 from postgres_server import PostgresServer
 from psycopg import sql
 
 from indexes import Hits, PgvectorIndex, VectorTable
-from indexes.pgvector_building import HNSW, IVF, drop, is_prepared, is_there, kind_of, prepare
+from indexes.pgvector_building import HNSW, IVF, is_there, prepare
 
-DIM, COUNT, K = 32, 8000, 10
+COUNT, K = 8000, 10
 KINDS = [IVF, HNSW]
 SETTINGS = (
     *("jit", "enable_sort", "maintenance_work_mem"),
@@ -26,14 +25,6 @@ SETTINGS = (
 )
 
 Connection = psycopg.Connection[Any]
-
-
-def clustered(seed: int, count: int) -> np.ndarray:
-    """Vectors about 400 centres, the same for every seed, which it lies among as embeddings do."""
-    centres = np.random.default_rng(0).standard_normal((400, DIM))
-    rng = np.random.default_rng(seed)
-    vectors = centres[rng.integers(400, size=count)] + 0.4 * rng.standard_normal((count, DIM))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def nearest(queries: np.ndarray, ids: np.ndarray, k: int = K) -> np.ndarray:
@@ -72,32 +63,12 @@ def asking(large: tuple[str, VectorTable]) -> Iterator[Connection]:
         connection.execute("SELECT pg_stat_force_next_flush()")
 
 
-@pytest.fixture
-def connection(postgres_url: str) -> Iterator[Connection]:
-    """A connection to an empty database, in autocommit mode."""
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        yield connection
-
-
-def small(connection: Connection) -> VectorTable:
-    """Make a table of 100 vectors."""
-    table = new_table(connection)
-    write(connection, table, np.arange(100), clustered(1, 100))
-    return table
-
-
 def index_scans(connection: Connection) -> int:
     """How often an index of vectors was used, as PostgreSQL counts."""
     return counted(
         connection,
         "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE 'ix\\_%'",
     )
-
-
-def names(connection: Connection) -> list[str]:
-    """The indexes of vectors that there are."""
-    rows = connection.execute(r"SELECT relname FROM pg_class WHERE relname LIKE 'ix\_%'")
-    return [name for (name,) in rows]
 
 
 def all_scans(connection: Connection) -> int:
@@ -363,108 +334,6 @@ def test_rows_written_after_preparing_are_found(connection: Connection, kind: st
     write(connection, table, np.arange(600), clustered(1, 600))
     hits = PgvectorIndex(connection, table, DIM).search(clustered(1, 600), 1)
     assert hits.ids[:, 0].tolist() == list(range(600))
-
-
-def test_preparing_again_and_dropping(connection: Connection) -> None:
-    table = small(connection)
-    other = VectorTable(table.name, table.id, table.vector, "encoder_id = 4")
-    assert kind_of(connection, table) is None
-    drop(connection, table)  # nothing to drop
-    prepare(connection, table, DIM, 100)
-    prepare(connection, table, DIM, 100)
-    assert is_prepared(connection, table, DIM, 100)
-    assert not is_prepared(connection, table, DIM, 100, kind=HNSW)
-    assert not is_there(connection, other)
-    prepare(connection, other, 7, 1, kind=HNSW)
-    drop(connection, table)
-    assert kind_of(connection, table) is None
-    assert not is_prepared(connection, table, DIM, 100)
-    assert is_prepared(connection, other, 7, 100, kind=HNSW)
-
-
-def test_another_kind_takes_the_place_of_the_first(connection: Connection) -> None:
-    table = small(connection)
-    for kind in (IVF, HNSW, IVF):
-        prepare(connection, table, DIM, 100, kind=kind)
-        assert kind_of(connection, table) == kind
-        assert names(connection) == [one for one in names(connection) if f"_{kind}_" in one]
-        assert PgvectorIndex(connection, table, DIM).search(clustered(1, 1), 1).ids == [[0]]
-
-
-def test_there_are_as_many_cells_as_suit_the_rows(connection: Connection) -> None:
-    table = small(connection)
-    prepare(connection, table, DIM, 100)
-    (first,) = names(connection)
-    assert first.endswith("_10")
-    assert is_prepared(connection, table, DIM, 440)
-    prepare(connection, table, DIM, 440)
-    assert names(connection) == [first]
-    for count in (441, 24):
-        assert not is_prepared(connection, table, DIM, count)
-    prepare(connection, table, DIM, 441)
-    (second,) = names(connection)
-    assert second.endswith("_21")
-    assert PgvectorIndex(connection, table, DIM).search(clustered(1, 1), 1).ids == [[0]]
-
-
-def test_cells_are_found_within_the_memory_there_is(connection: Connection) -> None:
-    table = small(connection)
-    connection.execute("SET maintenance_work_mem = '1MB'")
-    prepare(connection, table, DIM, 100)
-    prepare(connection, table, DIM, 10**9)  # refused by PostgreSQL if it took more than allowed
-    (fewer,) = names(connection)
-    connection.execute("SET maintenance_work_mem = '4GB'")
-    prepare(connection, table, DIM, 10**9)
-    (more,) = names(connection)
-    assert 1000 < int(fewer.rpartition("_")[2]) < int(more.rpartition("_")[2]) < 31_000
-    assert settings(connection)[2] == "4GB"
-
-
-def test_what_a_crash_left_is_made_anew(connection: Connection, postgres_url: str) -> None:
-    table = small(connection)
-    state = "SELECT indisvalid FROM pg_index WHERE indexrelid::regclass::text LIKE 'ix_ivf_%'"
-    with (
-        psycopg.connect(postgres_url) as holding,
-        psycopg.connect(postgres_url, autocommit=True) as building,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        # A build waits for a transaction that is open: there it dies, its index half made.
-        write(holding, table, np.array([700]), clustered(3, 1))
-        died = pool.submit(prepare, building, table, DIM, 100)
-        while connection.execute(state).fetchall() != [(False,)]:
-            assert not died.done()
-        connection.execute("SELECT pg_terminate_backend(%s)", (building.info.backend_pid,))
-        with pytest.raises(psycopg.errors.AdminShutdown):
-            died.result()
-    assert connection.execute(state).fetchall() == [(False,)]
-    assert kind_of(connection, table) is None
-    assert is_there(connection, table)
-    prepare(connection, table, DIM, 100)
-    assert kind_of(connection, table) == IVF
-    assert connection.execute(state).fetchall() == [(True,)]
-
-
-def test_preparing_at_once_makes_one_index(connection: Connection, postgres_url: str) -> None:
-    table = small(connection)
-
-    def work() -> None:
-        with psycopg.connect(postgres_url, autocommit=True) as mine:
-            prepare(mine, table, DIM, 100)
-
-    with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(work) for _ in range(4)]:
-            done.result()
-    assert kind_of(connection, table) == IVF
-    locks = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-    assert locks.fetchone() == (0,)
-
-
-def test_an_index_is_not_made_within_a_transaction(
-    connection: Connection, postgres_url: str
-) -> None:
-    table = small(connection)
-    with psycopg.connect(postgres_url) as other, pytest.raises(ValueError, match="autocommit"):
-        prepare(other, table, DIM, 100)
 
 
 def test_longer_vectors_than_can_be_indexed_are_searched_exactly(connection: Connection) -> None:
