@@ -9,6 +9,7 @@ nearest neighbor search", 2011, section IV, without the quantisation.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,11 +25,14 @@ from indexes.threads import all_threads, use_threads
 _MANY_QUERIES = 8
 # How many times as many cells are looked into where those don't hold enough.
 _DEEPER = 4
-# Of a share s of the vectors, the nearest lie in this / s times as many cells as of all.
-_FILTERED = 2
 # What came since may be like nothing that the centres were made for, and lie in any of many cells:
 # so many of them are looked into, and in all as many vectors at least.
 _SINCE_PROBES, _SINCE_VECTORS = 32, 400
+LEAST_PROBES = 32
+"""The fewest cells: what is nearest to a stranger is spread more widely than mates are."""
+# A cell is passed over whose centre is farther off than the nearest one by so much for each time
+# that the number of cells is doubled; but cells with so many times the vectors wanted never are.
+_WITHIN, _PLENTY = 0.06, 2
 # How far a product of unit vectors moves at most when one is rounded to 16 bits.
 _ROUNDING = 2**-11
 # A bitmap is made longer by this share at least.
@@ -45,7 +49,7 @@ class IvfIndex:
         self._main = main
         # A single query compares its way through all centres: a quarter of the bytes, and hardly
         # ever other cells.
-        self._centres = _in_8_bits(main.quantizer)
+        self._centres, self._step = _in_8_bits(main.quantizer)
         self._since = _empty_like(main)
         self._main_ids = _ids_of(main)
         self._since_ids: set[int] = set()
@@ -64,8 +68,8 @@ class IvfIndex:
 
     @property
     def probes(self) -> int:
-        """How many cells are looked into."""
-        return int(self._main.nprobe)
+        """How many cells are looked into at most."""
+        return max(int(self._main.nprobe), LEAST_PROBES)
 
     def __len__(self) -> int:
         return len(self._main_ids) + len(self._since_ids) - self._dead
@@ -98,7 +102,7 @@ class IvfIndex:
             queries: float32, shape `(n_queries, dim)`, L2-normalised.
             k: At least 1.
             allow: int64 ids to search among; `None` allows all.
-            probes: How many cells to look into; `None` takes what the index was tuned to.
+            probes: How many cells to look into at most; `None` takes what the index was tuned to.
 
         Raises:
             ValueError: The queries' shape is not `(n, dim)`, or k is below 1.
@@ -107,16 +111,22 @@ class IvfIndex:
         probes, selected, count = probes or self.probes, self._alive, len(self)
         if allow is not None:
             selected, count = self._select(allow)
-            probes = int(np.ceil(_FILTERED * probes * len(self) / max(count, 1)))
+            # Of a share of the vectors, the nearest lie in so many times as many cells.
+            probes = math.ceil(probes * len(self) / max(count, 1))
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         found = min(k, count)
         if not found or not len(queries):
             return Hits.empty(len(queries), k, error=self._error)
-        similarities, ids = self._look(queries, found, probes, selected)
-        while probes < self._main.nlist and len(short := np.flatnonzero(ids[:, -1] < 0)):
-            probes *= _DEEPER
-            similarities[short], ids[short] = self._look(queries[short], found, probes, selected)
-        distances = _distances(similarities)
+        least = math.ceil(_PLENTY * found * self._main.nlist / count)
+        if allow is not None or probes >= self._main.nlist:
+            least = probes  # of some of the vectors the nearest are farther off
+        similarities, ids = self._look(queries, found, probes, least, selected)
+        while least < self._main.nlist and len(short := np.flatnonzero(ids[:, -1] < 0)):
+            probes = least = _DEEPER * max(probes, least)
+            similarities[short], ids[short] = self._look(
+                queries[short], found, probes, least, selected
+            )
+        distances = _distances(similarities, ids)
         if found == k:
             return Hits(ids, distances, self._error)
         hits = Hits.empty(len(queries), k, error=self._error)
@@ -199,32 +209,29 @@ class IvfIndex:
         queries: NDArray[np.float32],
         k: int,
         probes: int,
+        least: int,
         selected: NDArray[np.uint8] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Look into so many cells, but for those far off; `least` of them however far they are."""
         use_threads(all_threads() if len(queries) >= _MANY_QUERIES else 1)
-        probes = min(probes, self._main.nlist)
-        parameters = self._parameters(probes, selected)
+        probes = min(max(probes, least), self._main.nlist)
         # Looked up once for both: comparing with the centres takes a good part of the time.
         wider = self._probes_since(probes) if self._since_ids else probes
         if len(queries) < _MANY_QUERIES:
-            nearness, cells = _search_all(self._centres, _whole(queries), wider)
+            whole, step = _whole(queries)
+            nearness, cells = search_all(self._centres, whole, wider)
+            nearness *= np.float32(step * self._step)
         else:
-            nearness, cells = _search_all(self._main.quantizer, queries, wider)
+            nearness, cells = search_all(self._main.quantizer, queries, wider)
+        parameters = self._parameters(probes, selected)
+        near = near_cells(cells[:, :probes], nearness, least)
+        found = search_cells(self._main, queries, k, near, parameters)
         if not self._since_ids:
-            return _search_cells(self._main, queries, k, cells, nearness, parameters)
-        near = np.ascontiguousarray(cells[:, :probes]), np.ascontiguousarray(nearness[:, :probes])
-        both = [
-            _search_cells(self._main, queries, k, *near, parameters),
-            _search_cells(
-                self._since, queries, k, cells, nearness, self._parameters(wider, selected)
-            ),
-        ]
-        similarities = np.concatenate([one for one, _ in both], axis=1)
-        ids = np.concatenate([one for _, one in both], axis=1)
-        # Padding has the smallest of all similarities.
-        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        rows = np.arange(len(queries))[:, np.newaxis]
-        return similarities[rows, order], ids[rows, order]
+            return found
+        near = near_cells(cells, nearness, least)
+        parameters = self._parameters(wider, selected)
+        since = search_cells(self._since, queries, k, near, parameters)
+        return _nearest_of_both(found, since, k)
 
     def _probes_since(self, probes: int) -> int:
         """Return into how many cells of what came since a query looks that looks into so many."""
@@ -252,7 +259,7 @@ def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) ->
     return faiss.SearchParametersIVF(nprobe=probes, **some)
 
 
-def _search_all(
+def search_all(
     index: Any, queries: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Search a flat index; what Python's wrapper checks is known of our own arrays."""
@@ -264,19 +271,43 @@ def _search_all(
     return similarities, ids
 
 
-def _search_cells(
-    index: Any,
-    queries: NDArray[np.float32],
-    k: int,
-    cells: NDArray[np.int64],
-    nearness: NDArray[np.float32],
-    parameters: Any,
+def near_cells(
+    cells: NDArray[np.int64], nearness: NDArray[np.float32], least: int = 1
+) -> NDArray[np.int64]:
+    """Leave out the cells that are much farther off than the nearest.
+
+    A query near one centre finds nearly all of its neighbours there. One that is like nothing the
+    centres were made for is about as far from many of them, and keeps all.
+
+    Args:
+        cells: int64, shape `(n, probes)`, the nearest ones first.
+        nearness: float32, shape `(n, probes)` or wider, the cosine of query and centre.
+        least: So many are kept however far they are.
+
+    Returns:
+        int64, shape `(n, probes)`; −1 for those left out.
+    """
+    probes = cells.shape[1]
+    within = np.float32(_WITHIN * math.log2(probes))
+    near = nearness[:, :probes] >= nearness[:, :1] - within
+    near[:, :least] = True
+    return np.where(near, cells, -1)
+
+
+def search_cells(
+    index: Any, queries: NDArray[np.float32], k: int, cells: NDArray[np.int64], parameters: Any
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Search cells that are known, one row of them for each query."""
+    """Search cells that are known, one row of them for each query; −1 is none.
+
+    Returns:
+        Similarities and ids, `(n, k)`; the id is −1 where there are fewer.
+    """
     from faiss import swig_ptr
 
     similarities = np.empty((len(queries), k), dtype=np.float32)
     ids = np.empty((len(queries), k), dtype=np.int64)
+    # Asked for, and needed where vectors are kept as what they differ by from their centre.
+    nearness = np.zeros(cells.shape, dtype=np.float32)
     # The method of Python's wrapper wants as many cells as the index was tuned to.
     index.search_preassigned_c(
         len(queries),
@@ -314,22 +345,28 @@ def empty_cells(centres: Any, dim: int, cells: int) -> Any:
     return empty
 
 
-def _in_8_bits(centres: Any) -> Any:
+def _in_8_bits(centres: Any) -> tuple[Any, float]:
+    """Return the centres in whole numbers of 8 bits, and what one of these stands for."""
     import faiss
 
     rounded = faiss.IndexScalarQuantizer(
         centres.d, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
     )
+    step = 1.0
     if centres.ntotal:
-        rounded.add(_whole(centres.reconstruct_n(0, centres.ntotal)))
-    return rounded
+        whole, step = _whole(centres.reconstruct_n(0, centres.ntotal))
+        rounded.add(whole)
+    return rounded, step
 
 
-def _whole(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round to whole numbers of 8 bits: FAISS multiplies such codes with nothing else."""
-    longest = max(float(vectors.max()), -float(vectors.min())) or 1.0
-    rounded: NDArray[np.float32] = np.rint(vectors * np.float32(STEPS / longest))
-    return rounded
+def _whole(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """Round to whole numbers of 8 bits, as FAISS multiplies such codes with nothing else.
+
+    Returns:
+        float32, like the vectors, and what one of these numbers stands for.
+    """
+    step = (max(float(vectors.max()), -float(vectors.min())) or 1.0) / STEPS
+    return np.rint(vectors * np.float32(1 / step)), step
 
 
 def _empty_like(index: Any) -> Any:
@@ -354,11 +391,26 @@ def _ids_of(index: Any) -> NDArray[np.int64]:
     return np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
 
 
-def _distances(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+def _nearest_of_both(
+    some: tuple[NDArray[np.float32], NDArray[np.int64]],
+    others: tuple[NDArray[np.float32], NDArray[np.int64]],
+    k: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the k of the largest similarity; padding has the smallest of all."""
+    similarities = np.concatenate([some[0], others[0]], axis=1)
+    ids = np.concatenate([some[1], others[1]], axis=1)
+    order = (-similarities).argsort(axis=1, kind="stable")[:, :k]
+    if len(order) == 1:  # one row is taken from by a shorter way
+        return similarities.take(order[0], axis=1), ids.take(order[0], axis=1)
+    return np.take_along_axis(similarities, order, axis=1), np.take_along_axis(ids, order, axis=1)
+
+
+def _distances(similarities: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
     distances = 1 - similarities
-    # Rounding can carry a product of unit vectors past 1; padding has the smallest there is.
+    # Rounding can carry a product of unit vectors past 1.
     np.maximum(distances, 0, out=distances)
-    distances[distances > 2 + _ROUNDING] = np.inf
+    if (ids[:, -1] < 0).any():
+        distances[ids < 0] = np.inf
     return distances
 
 

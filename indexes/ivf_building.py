@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.ivf import empty_cells, search_parameters
+from indexes.ivf import (
+    LEAST_PROBES,
+    empty_cells,
+    near_cells,
+    search_all,
+    search_cells,
+    search_parameters,
+)
 from indexes.protocol import Changes
 from indexes.threads import all_threads, use_threads
 
@@ -26,8 +33,6 @@ _CELLS = 4
 _PER_CELL, _ROUNDS = 30, 4
 # The share of the true `_NEIGHBOURS` that must be found, and how many vectors ask for them.
 _RECALL, _NEIGHBOURS, _QUERIES = 0.999, 10, 256
-# The fewest cells: what is nearest to a stranger is spread more widely than mates are.
-_LEAST_PROBES = 16
 _SEED = 0
 
 
@@ -102,7 +107,10 @@ def _probes(index: Any, queries: NDArray[np.float32]) -> int:
     wanted = min(_NEIGHBOURS + 1, index.ntotal)
     _, true = index.search(queries, wanted, params=search_parameters(index.nlist))
     for probes in _growing(index.nlist):
-        _, found = index.search(queries, wanted, params=search_parameters(probes))
+        nearness, cells = search_all(index.quantizer, queries, probes)
+        _, found = search_cells(
+            index, queries, wanted, near_cells(cells, nearness), search_parameters(probes)
+        )
         # A query's own vector is among both.
         shared = sum(np.isin(a, b).sum() - 1 for a, b in zip(true, found, strict=True))
         if shared >= _RECALL * len(queries) * (wanted - 1):
@@ -111,7 +119,7 @@ def _probes(index: Any, queries: NDArray[np.float32]) -> int:
 
 
 def _growing(cells: int) -> Iterator[int]:
-    probes = _LEAST_PROBES
+    probes = LEAST_PROBES
     while probes < cells:
         yield probes
         probes = math.ceil(1.5 * probes)

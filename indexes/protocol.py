@@ -104,8 +104,8 @@ class VectorIndex(Protocol):
             queries: float32, shape `(n_queries, dim)`, L2-normalised.
             k: At least 1.
             allow: int64 ids to search among; `None` allows all.
-            probes: How many cells an approximate index looks into; `None` takes what it was tuned
-                to. An exact index looks at everything.
+            probes: How many cells an approximate index looks into at most; `None` takes what it was
+                tuned to. An exact index looks at everything.
         """
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class Proposer(Protocol):
 
 
 # How many times as far an index looks the second time.
-FARTHER = 8
+FARTHER = 4
 
 
 class StaleError(Exception):

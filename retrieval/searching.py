@@ -74,7 +74,8 @@ class Searcher:
             identities: At least 1; `None` takes as many as the rule of the gallery's threshold
                 looks at, at least 2.
             where: Find only items that meet all of these conditions, as if there were no others.
-            probes: How many cells an approximate index looks into; `None`: what it was tuned to.
+            probes: How many cells an approximate index looks into at most; `None`: what it was
+                tuned to.
             doubt: Which answers an approximate index has to look farther for; `None`: none.
 
         Raises:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from indexes import Changes, IvfIndex, load, save
+from indexes.ivf import near_cells
 from indexes.ivf_building import build
 
 DIM, COUNT = 24, 6000
@@ -62,6 +64,39 @@ def test_a_few_cells_hold_nearly_all_neighbours(index: IvfIndex) -> None:
     assert tuned > 0.99
     assert recall(index.search(queries, 10, probes=1).ids, true) < tuned
     assert recall(index.search(queries, 10, probes=10_000).ids, true) > 0.999
+
+
+def test_cells_far_off_the_nearest_are_passed_over() -> None:
+    cells = np.array([[7, 3, 5, 2]])
+    # Four cells reach 0.06 twice as far as the nearest.
+    nearness = np.array([[0.9, 0.79, 0.77, 0.1, 0.05]], dtype=np.float32)
+    assert near_cells(cells, nearness).tolist() == [[7, 3, -1, -1]]
+    assert near_cells(cells, nearness, least=3).tolist() == [[7, 3, 5, -1]]
+
+
+def test_a_query_looks_into_few_cells_or_many_as_it_needs(
+    index: IvfIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def count(cells: np.ndarray, *others: Any) -> np.ndarray:
+        near = near_cells(cells, *others)
+        looked.extend(np.count_nonzero(near >= 0, axis=1).tolist())
+        return near
+
+    monkeypatch.setattr("indexes.ivf.near_cells", count)
+    index.search(clustered(2, 100), 10)
+    known = np.mean(looked)
+    looked.clear()
+    anywhere = np.random.default_rng(5).standard_normal((100, DIM), dtype=np.float32)
+    anywhere /= np.linalg.norm(anywhere, axis=1, keepdims=True)
+    hits = index.search(anywhere, 10)
+    assert known < index.probes / 2
+    assert np.mean(looked) > 2 * known
+    assert recall(hits.ids, nearest(anywhere, stored(), np.arange(COUNT), 10)) > 0.97
+    # One at a time they go by centres in whole numbers of 8 bits, to the same cells but for a few.
+    alone = np.concatenate([index.search(anywhere[n : n + 1], 10).ids for n in range(100)])
+    assert recall(alone, hits.ids) > 0.99
 
 
 def test_what_is_added_is_found_and_what_is_removed_is_not(index: IvfIndex) -> None:
