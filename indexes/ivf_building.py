@@ -15,14 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.ivf import (
-    LEAST_PROBES,
-    empty_cells,
-    near_cells,
-    search_all,
-    search_cells,
-    search_parameters,
-)
+from indexes.cells import empty_cells, near_cells, search_all, search_cells, search_parameters
+from indexes.ivf import LEAST_PROBES
 from indexes.protocol import Changes
 from indexes.threads import all_threads, use_threads
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexes import Changes, IvfIndex, load, save
-from indexes.ivf import near_cells
+from indexes.cells import near_cells
 from indexes.ivf_building import build
 
 DIM, COUNT = 24, 6000
