@@ -186,7 +186,7 @@ def test_a_build_outlives_a_cut_connection(
     draw_folder: Callable[[int], Path],
     tiny_encoder: Path,
 ) -> None:
-    photos = draw_folder(60)
+    photos = draw_folder(240)  # so many that it is not done before it is cut
     create(postgres_url, tiny_encoder)
     with Gallery.open(postgres_url) as held:
         assert held.nearest(held.embed(files_of(photos)[0])[np.newaxis], 1) == [[]]
