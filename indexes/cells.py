@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from indexes.codes import STEPS
 
-# A cell is passed over whose centre is farther off than the nearest one by so much for each time
-# that the number of cells is doubled.
-_WITHIN = 0.06
+# How far a query reaches beyond the nearest centre, for each time that the number of cells is
+# doubled: docs/search.md.
+_REACH = 0.06
 
 
 def search_parameters(probes: int, selected: NDArray[np.uint8] | None = None) -> Any:
@@ -43,8 +43,13 @@ def search_all(
     return similarities, ids
 
 
+def reach(probes: int) -> float:
+    """Return how much farther off than the nearest a centre may be to be looked at, a cosine."""
+    return _REACH * math.log2(probes)
+
+
 def near_cells(
-    cells: NDArray[np.int64], nearness: NDArray[np.float32], least: int = 1
+    cells: NDArray[np.int64], nearness: NDArray[np.float32], reach: float, least: int = 1
 ) -> NDArray[np.int64]:
     """Leave out the cells that are much farther off than the nearest.
 
@@ -53,15 +58,14 @@ def near_cells(
 
     Args:
         cells: int64, shape `(n, probes)`, the nearest ones first.
-        nearness: float32, shape `(n, probes)` or wider, the cosine of query and centre.
+        nearness: float32, shape `(n, probes)`, the cosine of query and centre.
+        reach: How much farther off than the nearest they may be.
         least: So many are kept however far they are.
 
     Returns:
         int64, shape `(n, probes)`; −1 for those left out.
     """
-    probes = cells.shape[1]
-    within = np.float32(_WITHIN * math.log2(probes))
-    near = nearness[:, :probes] >= nearness[:, :1] - within
+    near = nearness >= nearness[:, :1] - np.float32(reach)
     near[:, :least] = True
     return np.where(near, cells, -1)
 

@@ -23,6 +23,7 @@ from indexes.cells import (
     in_8_bits,
     near_cells,
     nearest_of_both,
+    reach,
     search_all,
     search_cells,
     search_parameters,
@@ -233,15 +234,14 @@ class IvfIndex:
             nearness *= np.float32(step * self._step)
         else:
             nearness, cells = search_all(self._main.quantizer, queries, wider)
+        near = near_cells(cells[:, :probes], nearness[:, :probes], reach(probes), least)
         parameters = self._parameters(probes, selected)
-        near = near_cells(cells[:, :probes], nearness, least)
         found = search_cells(self._main, queries, k, near, parameters)
         if not self._since_ids:
             return found
-        near = near_cells(cells, nearness, least)
+        near = near_cells(cells, nearness, reach(wider), least)
         parameters = self._parameters(wider, selected)
-        since = search_cells(self._since, queries, k, near, parameters)
-        return nearest_of_both(found, since, k)
+        return nearest_of_both(found, search_cells(self._since, queries, k, near, parameters), k)
 
     def _probes_since(self, probes: int) -> int:
         """Return into how many cells of what came since a query looks that looks into so many."""

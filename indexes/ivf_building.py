@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.cells import empty_cells, near_cells, search_all, search_cells, search_parameters
+from indexes.cells import (
+    empty_cells,
+    near_cells,
+    reach,
+    search_all,
+    search_cells,
+    search_parameters,
+)
 from indexes.ivf import LEAST_PROBES
 from indexes.protocol import Changes
 from indexes.threads import all_threads, use_threads
@@ -102,9 +109,8 @@ def _probes(index: Any, queries: NDArray[np.float32]) -> int:
     _, true = index.search(queries, wanted, params=search_parameters(index.nlist))
     for probes in _growing(index.nlist):
         nearness, cells = search_all(index.quantizer, queries, probes)
-        _, found = search_cells(
-            index, queries, wanted, near_cells(cells, nearness), search_parameters(probes)
-        )
+        near = near_cells(cells, nearness, reach(probes))
+        _, found = search_cells(index, queries, wanted, near, search_parameters(probes))
         # A query's own vector is among both.
         shared = sum(np.isin(a, b).sum() - 1 for a, b in zip(true, found, strict=True))
         if shared >= _RECALL * len(queries) * (wanted - 1):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexes import Changes, IvfIndex, load, save
-from indexes.cells import near_cells
+from indexes.cells import near_cells, reach
 from indexes.ivf_building import build
 
 DIM, COUNT = 24, 6000
@@ -68,10 +68,11 @@ def test_a_few_cells_hold_nearly_all_neighbours(index: IvfIndex) -> None:
 
 def test_cells_far_off_the_nearest_are_passed_over() -> None:
     cells = np.array([[7, 3, 5, 2]])
-    # Four cells reach 0.06 twice as far as the nearest.
-    nearness = np.array([[0.9, 0.79, 0.77, 0.1, 0.05]], dtype=np.float32)
-    assert near_cells(cells, nearness).tolist() == [[7, 3, -1, -1]]
-    assert near_cells(cells, nearness, least=3).tolist() == [[7, 3, 5, -1]]
+    nearness = np.array([[0.9, 0.79, 0.77, 0.1]], dtype=np.float32)
+    assert reach(1) == 0 < reach(2) == reach(4) / 2
+    assert near_cells(cells, nearness, 0.12).tolist() == [[7, 3, -1, -1]]
+    assert near_cells(cells, nearness, 0.12, least=3).tolist() == [[7, 3, 5, -1]]
+    assert near_cells(cells, nearness, 1).tolist() == cells.tolist()
 
 
 def test_a_query_looks_into_few_cells_or_many_as_it_needs(
