@@ -1,4 +1,4 @@
-"""What tests share: drawn vectors judged by their own items, a gallery of many hues, a browser."""
+"""What tests share: drawn vectors judged by their items, many hues, small commits, a browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from db import Item, Threshold
-from retrieval import Gallery
+from retrieval import Gallery, new_vectors
 from retrieval.encoders import Encoder
 from retrieval.evaluation.distances import GalleryVectors
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
@@ -141,6 +141,13 @@ def untrained_path(trained_path: Path) -> Path:
     """The same gallery without a verifier."""
     shutil.rmtree(trained_path / "verifier")
     return trained_path
+
+
+@pytest.fixture
+def small_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another encoder's vectors are committed four at a time."""
+    monkeypatch.setattr(new_vectors, "_COMMIT_PHOTOS", 4)
+    monkeypatch.setattr(new_vectors, "_COMMIT_SECONDS", 1e9)
 
 
 # Not for a session: while Playwright runs, no other test of the process can run an event loop.
