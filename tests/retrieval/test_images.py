@@ -1,126 +1,31 @@
+"""Files become photos within limits, or a sentence says why not."""
+
 from __future__ import annotations
 
 import random
 import struct
 import sys
-import zlib
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
-import numpy as np
-import pillow_heif
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import (
+    ORIENTATION,
+    SAMPLES,
+    STORED,
+    assert_close,
+    assert_shows_scene,
+    encode,
+    exif,
+    png_header,
+    sample,
+    scene,
+)
 from PIL import Image, JpegImagePlugin
 
 from retrieval.errors import ImageError
-from retrieval.images import IMAGE_SUFFIXES, MAX_PIXELS, Photo, decode
-
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-ORIENTATION = 0x0112
-XMP_TURN = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
-
-# How a camera that writes this EXIF orientation stores an upright scene.
-STORED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
-def encode(
-    image: Image.Image, kind: str, *, black_second: bool = False, **options: object
-) -> bytes:
-    buffer = BytesIO()
-    if black_second:
-        options |= {"save_all": True, "append_images": [Image.new("RGB", image.size)]}
-    if kind == "HEIF":
-        pillow_heif.from_pillow(image).save(buffer, chroma=444, **options)
-    else:
-        image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def exif(tags: dict[int, object]) -> bytes:
-    block = Image.Exif()
-    block.update(tags)
-    return block.tobytes()
-
-
-def scene(width: int = 96, height: int = 64) -> Image.Image:
-    """Four quarters (red, green / blue, white), so that every orientation looks different."""
-    image = Image.new("RGB", (width, height), WHITE)
-    image.paste(RED, (0, 0, width // 2, height // 2))
-    image.paste(GREEN, (width // 2, 0, width, height // 2))
-    image.paste(BLUE, (0, height // 2, width // 2, height))
-    return image
-
-
-def pixels(photo: Photo) -> list[list[int]]:
-    assert photo.image.mode == "RGB"
-    return np.asarray(photo.image).reshape(-1, 3).tolist()
-
-
-def assert_shows_scene(photo: Photo, size: tuple[int, int] = (96, 64)) -> None:
-    assert photo.image.mode == "RGB"
-    assert (photo.width, photo.height) == photo.image.size == size
-    assert_close(photo.image, scene(*size))
-
-
-def assert_close(image: Image.Image, expected: Image.Image) -> None:
-    """Compare the middles of the quarters, where lossy codecs are near exact."""
-    assert image.size == expected.size
-    width, height = image.size
-    columns, rows = [width // 4, 3 * width // 4], [height // 4, 3 * height // 4]
-    got, wanted = (np.asarray(side)[np.ix_(rows, columns)] for side in (image, expected))
-    assert np.allclose(got, wanted, atol=8), got.tolist()
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png_header(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-
-
-SAMPLES = {
-    "JPEG": encode(scene(), "JPEG", quality=95),
-    "JPEG progressive": encode(scene(), "JPEG", quality=95, progressive=True),
-    "JPEG CMYK": encode(scene().convert("CMYK"), "JPEG", quality=95),
-    "MPO": encode(scene(), "MPO", quality=95, black_second=True),
-    "PNG": encode(scene(), "PNG", exif=exif({ORIENTATION: 1})),
-    "PNG palette": encode(scene().quantize(8), "PNG"),
-    "PNG RGBA": encode(scene().convert("RGBA"), "PNG"),
-    "APNG": encode(scene(), "PNG", black_second=True),
-    "WebP": encode(scene(), "WEBP", quality=95),
-    "WebP lossless RGBA": encode(scene().convert("RGBA"), "WEBP", lossless=True),
-    "WebP animated": encode(scene(), "WEBP", quality=95, black_second=True),
-    "AVIF": encode(scene(), "AVIF", quality=95),
-    "AVIF animated": encode(scene(), "AVIF", quality=95, black_second=True),
-    "HEIC": encode(scene(), "HEIF"),
-    "BMP": encode(scene(), "BMP"),
-    "BMP palette": encode(scene().quantize(8), "BMP"),
-    "DIB": encode(scene(), "DIB"),
-    "GIF": encode(scene(), "GIF"),
-    "GIF animated": encode(scene(), "GIF", black_second=True),
-    "TIFF": encode(scene(), "TIFF"),
-    "TIFF pages": encode(scene(), "TIFF", black_second=True),
-    "TIFF big": encode(scene(), "TIFF", big_tiff=True),
-    "TIFF palette": encode(scene().quantize(8), "TIFF"),
-    "TIFF CMYK": encode(scene().convert("CMYK"), "TIFF"),
-    "TIFF YCbCr": encode(scene().convert("YCbCr"), "TIFF"),
-    "TIFF RGBX": encode(scene().convert("RGBX"), "TIFF"),
-    "TIFF LZW": encode(scene(), "TIFF", compression="tiff_lzw"),
-    "TIFF JPEG": encode(scene(), "TIFF", compression="jpeg", quality=95),
-}
-sample = pytest.mark.parametrize("data", SAMPLES.values(), ids=SAMPLES.keys())
+from retrieval.images import IMAGE_SUFFIXES, MAX_PIXELS, decode
 
 
 @sample
@@ -184,170 +89,6 @@ def test_suffixes_are_lower_case_and_cover_what_we_read() -> None:
     assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in IMAGE_SUFFIXES)
     assert {".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif"} <= IMAGE_SUFFIXES
     assert {".tif", ".tiff", ".heic", ".heif"} <= IMAGE_SUFFIXES
-
-
-# Orientation
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
-def test_orientation_is_applied_once(kind: str, orientation: int) -> None:
-    stored = scene()
-    if orientation in STORED:
-        stored = stored.transpose(STORED[orientation])
-    photo = decode(encode(stored, kind, exif=exif({ORIENTATION: orientation}), quality=95))
-    assert_shows_scene(photo)
-    assert photo.image.getexif().get(ORIENTATION, 1) == 1, "the next reader would turn it again"
-
-
-@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
-def test_the_containers_rotation_overrides_the_exif_tag(kind: str) -> None:
-    # The encoders turn the tag into a rotation, so smuggle it past them under another number.
-    data = encode(scene(), kind, exif=exif({ORIENTATION + 1: 6}), quality=95)
-    smuggled, tag = struct.pack(">HH", ORIENTATION + 1, 3), struct.pack(">HH", ORIENTATION, 3)
-    assert data.count(smuggled) == 1
-    assert_shows_scene(decode(data.replace(smuggled, tag)))
-
-
-def test_an_xmp_orientation_does_not_turn_avif() -> None:
-    assert_shows_scene(decode(encode(scene(), "AVIF", quality=95, xmp=XMP_TURN)))
-
-
-def test_an_xmp_orientation_turns_tiff_once() -> None:
-    data = encode(scene().transpose(STORED[6]), "TIFF", tiffinfo={700: XMP_TURN})
-    assert_shows_scene(decode(data))
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize(
-    "body", [b"Exif\0\0neither II nor MM", b"Exif\0\0MM\0*\0\0\0\x08\0\x63junk"]
-)
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_damaged_exif_does_not_cost_the_photo(kind: str, body: bytes) -> None:
-    assert_shows_scene(decode(encode(scene(), kind, quality=95, dpi=(72, 72), exif=body)))
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_exif_that_pillow_cannot_rewrite_still_turns(kind: str) -> None:
-    # Compression as a text: read without complaint, but refused when written again.
-    block = bytearray(exif({0x0103: 1, ORIENTATION: 6}))
-    entry = block.index(struct.pack(">HHI", 0x0103, 3, 1))
-    block[entry : entry + 12] = struct.pack(">HHI4s", 0x0103, 2, 4, b"abc\0")
-    assert_shows_scene(decode(encode(scene().transpose(STORED[6]), kind, exif=bytes(block))))
-
-
-# Modes
-
-
-def grey(values: list[float], dtype: str) -> Image.Image:
-    return Image.fromarray(np.array([values], dtype=dtype))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_is_scaled_not_clipped(kind: str) -> None:
-    data = encode(grey([0, 257, 128 * 257 + 100, 40_000, 65_535], "uint16"), kind)
-    assert [r for r, _, _ in pixels(decode(data))] == [0, 1, 128, 156, 255]
-
-
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (grey([0, 32_768, 65_535], ">u2"), [0, 128, 255]),
-        (grey([0, 100, 1_000], "uint16"), [0, 0, 4]),
-        (grey([-5, 0, 32_768, 65_535], "int32"), [0, 0, 128, 255]),
-        (grey([0, 50_000, 100_000], "int32"), [0, 128, 255]),
-        (grey([-1, 0, 0.5, 1], "float32"), [0, 0, 128, 255]),
-        (grey([0, 100, 254.6], "float32"), [0, 100, 255]),
-        (grey([0, 6_553.5, 65_535], "float32"), [0, 26, 255]),
-        (grey([0, 2.5e5, 1e6], "float32"), [0, 64, 255]),
-        (grey([np.nan, -np.inf, 0.25, np.inf], "float32"), [0, 0, 64, 255]),
-        (grey([0, 0], "float32"), [0, 0]),
-        (grey([-3, np.nan], "float32"), [0, 0]),
-    ],
-)
-def test_deep_grey_tiff(image: Image.Image, expected: list[int]) -> None:
-    assert pixels(decode(encode(image, "TIFF"))) == [[v, v, v] for v in expected]
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "GIF"])
-def test_grey_and_one_bit(kind: str) -> None:
-    assert pixels(decode(encode(grey([0, 77, 255], "uint8"), kind)))[1] == [77, 77, 77]
-    bits = grey([0, 255, 255], "uint8").convert("1")
-    assert pixels(decode(encode(bits, kind))) == [[0] * 3, [255] * 3, [255] * 3]
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF"])
-def test_alpha_is_composited_on_white(kind: str) -> None:
-    image = Image.new("RGBA", (64, 64), (255, 0, 0, 255))
-    image.paste((0, 0, 0, 0), (0, 0, 32, 32))
-    image.paste((0, 0, 0, 51), (32, 0, 64, 32))
-    photo = decode(encode(image, kind, quality=100))
-    got = np.asarray(photo.image)[[16, 16, 48], [16, 48, 16]]
-    assert np.allclose(got, [WHITE, (204, 204, 204), RED], atol=3)
-
-
-def test_associated_alpha_is_composited_on_white() -> None:
-    # ExtraSamples 1: colours are stored already multiplied by alpha.
-    data = encode(Image.new("RGBA", (1, 1), (100, 0, 0, 100)), "TIFF")
-    unassociated, associated = (struct.pack("<HHII", 338, 3, 1, kind) for kind in (2, 1))
-    assert data.count(unassociated) == 1
-    assert pixels(decode(data.replace(unassociated, associated))) == [[255, 155, 155]]
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_grey_with_alpha_is_composited_on_white(kind: str) -> None:
-    image = Image.new("LA", (3, 1))
-    image.putdata([(10, 255), (0, 51), (0, 0)])
-    assert pixels(decode(encode(image, kind))) == [[10] * 3, [204] * 3, [255] * 3]
-
-
-@pytest.mark.parametrize(
-    ("image", "key", "expected"),
-    [
-        (Image.fromarray(np.array([[RED, GREEN]], np.uint8)), RED, [WHITE, GREEN]),
-        (grey([0, 77], "uint8"), 0, [WHITE, (77, 77, 77)]),
-        (grey([0, 255], "uint8").convert("1"), 0, [WHITE, WHITE]),
-        (grey([5, 6, 65_535], "uint16"), 5, [WHITE, (0, 0, 0), WHITE]),
-    ],
-    ids=lambda value: getattr(value, "mode", None),
-)
-def test_a_transparent_colour_turns_white(
-    image: Image.Image, key: object, expected: list[tuple[int, ...]]
-) -> None:
-    data = encode(image, "PNG", transparency=key)
-    assert pixels(decode(data)) == [list(pixel) for pixel in expected]
-
-
-@pytest.mark.parametrize(
-    ("kind", "transparency", "expected"),
-    [
-        ("GIF", 1, [RED, WHITE, BLUE]),
-        ("PNG", 1, [RED, WHITE, BLUE]),
-        ("PNG", b"\xff\x00\x33", [RED, WHITE, (204, 204, 255)]),
-    ],
-)
-def test_transparent_palette_entries_turn_white(
-    kind: str, transparency: object, expected: list[tuple[int, ...]]
-) -> None:
-    image = Image.new("P", (3, 1))
-    image.putpalette([*RED, *GREEN, *BLUE])
-    image.putdata([0, 1, 2])
-    data = encode(image, kind, transparency=transparency)
-    assert pixels(decode(data)) == [list(pixel) for pixel in expected]
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-@pytest.mark.parametrize(
-    ("ink", "colour"), [((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 0, 255), (0, 0, 0))]
-)
-def test_cmyk(kind: str, ink: tuple[int, ...], colour: tuple[int, ...]) -> None:
-    photo = decode(encode(Image.new("CMYK", (16, 16), ink), kind))
-    assert np.allclose(pixels(photo), colour, atol=4)
-
-
-def test_lab_tiff() -> None:
-    photo = decode(encode(Image.new("LAB", (2, 2), (255, 128, 128)), "TIFF"))
-    assert np.allclose(pixels(photo), 255, atol=3)
 
 
 # Scaled decoding
