@@ -13,31 +13,25 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
+from divided_photos import Division, divide, to_labels
+from made_up_identities import WORLDS, Floats, Ints
 from numpy.typing import NDArray
+from rival_bounds import rivals
 
 from retrieval.embedding import Embedded, embed
 from retrieval.encoders import open_encoder
 from retrieval.encoders.factory import make_artifact
-from retrieval.evaluation.conformal import (
-    confident_threshold,
-    forecast,
-    promised_threshold,
-)
-from retrieval.evaluation.decisions import Searches
+from retrieval.evaluation.conformal import confident_threshold, forecast, promised_threshold
 from retrieval.evaluation.distances import distance_rows
 from retrieval.evaluation.intervals import labelled_rate
 from retrieval.evaluation.tuning import candidate_thresholds, tune_fpir
 from retrieval.gallery import DEFAULT_ENCODER
 from retrieval.rules import RULES, Rule
 from retrieval.sources import Source, find_photos
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def load_vectors(folder: Path) -> tuple[NDArray[np.float32], Ints]:
@@ -78,61 +72,6 @@ def label_average_threshold(scores: NDArray[np.float32], codes: Ints, target: fl
 
 
 # Real photos ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Division:
-    """One gallery with its queries: scores float32, label codes int64."""
-
-    own: NDArray[np.float32]  # of gallery items, their label left out
-    own_codes: Ints
-    strangers: NDArray[np.float32]
-    stranger_codes: Ints
-    known: Searches
-
-    def dir(self, threshold: float) -> float:
-        """Share of mated queries accepted with the right label."""
-        found = self.known.right & (self.known.score.astype(np.float64) < threshold)
-        return float(found.mean())
-
-
-def to_labels(
-    distances: NDArray[np.float32], codes: Ints, items: NDArray[np.bool_], n_labels: int
-) -> NDArray[np.float32]:
-    """Distance of every photo to the nearest chosen item of each label; float32 (n, n_labels)."""
-    result = np.full((len(distances), n_labels), np.inf, dtype=np.float32)
-    for label in np.unique(codes[items]):
-        result[:, label] = distances[:, items & (codes == label)].min(axis=1)
-    return result
-
-
-def divide(
-    distances: NDArray[np.float32],
-    codes: Ints,
-    generator: np.random.Generator,
-    held_out: float,
-    rule: Rule,
-) -> Division:
-    """Half of the labels become a gallery, of it a share mated queries; the rest are strangers."""
-    n_labels = int(codes.max()) + 1
-    known = np.isin(codes, generator.permutation(n_labels)[: n_labels // 2])
-    mated = np.zeros(len(codes), dtype=bool)
-    for label in np.unique(codes[known]):
-        photos = generator.permutation(np.flatnonzero(codes == label))
-        mated[photos[: round(held_out * len(photos))]] = True
-    items = known & ~mated
-    near = to_labels(distances, codes, items, n_labels)
-    row = np.arange(len(codes))
-    mates = near[row, codes].copy()
-    near[row, codes] = np.inf
-    rivals = np.sort(near, axis=1)
-    return Division(
-        rule(rivals[items]).astype(np.float32),
-        codes[items],
-        rule(rivals[~known]).astype(np.float32),
-        codes[~known],
-        Searches.of(mates[mated], rivals[mated], rule),
-    )
 
 
 def next_score(scores: NDArray[np.float32], codes: Ints, target: float) -> float:
@@ -255,171 +194,6 @@ def growth(distances: NDArray[np.float32], codes: Ints, runs: int) -> None:
 
 
 # Simulated identities ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class World:
-    """Identities whose FPIR is known: `draw` gives scores and codes, `fpir` that of a threshold."""
-
-    name: str
-    draw: Callable[[np.random.Generator, int], tuple[Floats, Ints]]
-    fpir: Callable[[float], float]
-
-
-def normal_cdf(x: float) -> float:
-    """P(N(0, 1) ≤ x)."""
-    return 0.5 * math.erfc(-x / math.sqrt(2))
-
-
-def repeat(sizes: Ints) -> Ints:
-    """One code per photo: label k has sizes[k]."""
-    return np.repeat(np.arange(len(sizes)), sizes)
-
-
-def normal(correlation: float) -> Callable[[np.random.Generator, int], tuple[Floats, Ints]]:
-    """Normal scores, correlated within labels of 1 + Poisson(7) photos."""
-
-    def draw(g: np.random.Generator, n: int) -> tuple[Floats, Ints]:
-        codes = repeat(1 + g.poisson(7, n))
-        own = math.sqrt(1 - correlation) * g.standard_normal(len(codes))
-        return math.sqrt(correlation) * g.standard_normal(n)[codes] + own, codes
-
-    return draw
-
-
-def lookalikes(g: np.random.Generator, n: int) -> tuple[Floats, Ints]:
-    """8 % of labels are close and have one photo; the others are far and have 50."""
-    close = g.random(n) < 0.08
-    codes = repeat(np.where(close, 1, 50))
-    return g.random(len(codes)) * np.where(close, 0.5, 1)[codes] + 0.4 * ~close[codes], codes
-
-
-def levels(g: np.random.Generator, n: int) -> tuple[Floats, Ints]:
-    """40 levels only; most photos of a label are on its own."""
-    codes = repeat(1 + g.poisson(4, n))
-    own = g.integers(40, size=n)[codes]
-    return np.where(g.random(len(codes)) < 0.7, own, g.integers(40, size=len(codes))) / 40, codes
-
-
-def jump(share: float) -> Callable[[np.random.Generator, int], tuple[Floats, Ints]]:
-    """A share of the labels at one close score, the others at one far score."""
-
-    def draw(g: np.random.Generator, n: int) -> tuple[Floats, Ints]:
-        codes = repeat(1 + g.poisson(4, n))
-        return np.where(g.random(n) < share, 0.1, 0.9)[codes], codes
-
-    return draw
-
-
-def heavy(g: np.random.Generator, n: int) -> tuple[Floats, Ints]:
-    """Half of the labels are at infinity, the others Cauchy; the closer the more photos."""
-    own = g.standard_cauchy(n)
-    codes = repeat(1 + g.geometric(np.where(own < -3, 0.02, 0.5)))
-    scores = own[codes] + 0.3 * g.standard_cauchy(len(codes))
-    return np.where((g.random(n) < 0.5)[codes], np.inf, scores), codes
-
-
-WORLDS = [
-    World("normal, photos independent", normal(0), normal_cdf),
-    World("normal, correlation 0.5", normal(0.5), normal_cdf),
-    World("normal, correlation 0.9", normal(0.9), normal_cdf),
-    World("normal, one score per label", normal(1), normal_cdf),
-    World(
-        "close labels have 1 photo, far ones 50",
-        lookalikes,
-        lambda t: 0.08 * min(max(2 * t, 0), 1) + 0.92 * min(max(t - 0.4, 0), 1),
-    ),
-    World("40 levels, ties", levels, lambda t: min(max(math.ceil(t * 40 - 1e-6), 0), 40) / 40),
-    World("5.01 % of labels at one atom", jump(0.0501), lambda t: 0.0501 if t > 0.1 else 0.0),
-    World("6 % of labels at one atom", jump(0.06), lambda t: 0.06 if t > 0.1 else 0.0),
-    World(
-        "Cauchy, half at infinity, close labels large",
-        heavy,
-        lambda t: 0.5 * (0.5 + math.atan(t / 1.3) / math.pi),
-    ),
-]
-
-
-def binomial_cdf(count: int, n: int, p: float) -> float:
-    """P(Bin(n, p) ≤ count)."""
-    terms = (math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(count + 1))
-    return sum(terms)
-
-
-def poisson_binomial_cdf(shares: Floats, count: int) -> float:
-    """P(Σ of independent Bernoulli(share) ≤ count)."""
-    law = np.zeros(count + 1)
-    law[0] = 1
-    for share in shares[shares > 0].tolist():
-        law[1:] = law[1:] * (1 - share) + law[:-1] * share
-        law[0] *= 1 - share
-    return float(law.sum())
-
-
-def hoeffding_bentkus(shares: Floats, target: float) -> float:
-    """The p-value of Bates et al. (arXiv 2101.02703) for the mean being above the target."""
-    n, mean = len(shares), float(shares.mean())
-    if mean >= target:
-        return 1.0
-    kl = (1 - mean) * math.log((1 - mean) / (1 - target))
-    kl += mean * math.log(mean / target) if mean else 0.0
-    ceiling = math.ceil(n * mean - 1e-9)
-    return min(math.exp(-n * kl), math.e * binomial_cdf(ceiling, n, target))
-
-
-def betting_in_order(shares: Floats, target: float, confidence: float) -> float:
-    """1 / the largest wealth of the predictable plug-in bets of arXiv 2101.02703, in this order."""
-    n, k = len(shares), np.arange(1, len(shares) + 1)
-    mean = (0.5 + np.cumsum(shares)) / (k + 1)
-    variance = (0.25 + np.cumsum((shares - mean) ** 2)) / (k + 1)
-    before = np.concatenate([[0.25], variance[:-1]])
-    bets = np.minimum(1, np.sqrt(2 * -math.log(1 - confidence) / (n * before)))
-    return float(np.exp(-np.cumsum(np.log1p(bets * (target - shares))).max()))
-
-
-def rivals(
-    scores: Floats, codes: Ints, target: float, confidence: float, g: np.random.Generator
-) -> dict[str, float]:
-    """Thresholds of other valid bounds, each scanned from strict to lax."""
-    sizes = np.bincount(codes)
-    # Photos come label after label, so this draws one of each label.
-    first = np.cumsum(sizes) - sizes
-    single = scores[first + g.integers(sizes)]
-    closest = np.minimum.reduceat(scores, first)
-    most = 0
-    while binomial_cdf(most, len(sizes), target) <= 1 - confidence:
-        most += 1  # so many acceptances are one too many
-
-    def shares(threshold: float) -> Floats:
-        return np.bincount(codes[scores < threshold], minlength=len(sizes)) / sizes
-
-    candidates = [
-        c for c in candidate_thresholds(scores).tolist() if shares(c).mean() <= 2 * target
-    ]
-    steps = candidates[:: max(1, len(candidates) // 400)]
-    found = {}
-    tests: dict[str, Callable[[Floats], bool]] = {
-        "Hoeffding–Bentkus": lambda s: hoeffding_bentkus(s, target) <= 1 - confidence,
-        "binomial, photo drawn, averaged": lambda s: (
-            poisson_binomial_cdf(s, most - 1)
-            >= binomial_cdf(most - 1, len(sizes), target) / (1 - confidence)
-        ),
-        "betting in order": lambda s: betting_in_order(s, target, confidence) <= 1 - confidence,
-    }
-    for name, refuted in tests.items():
-        kept = steps[0]
-        for step in steps:
-            if not refuted(shares(step)):
-                break
-            kept = step
-        found[name] = kept
-    for name, values in {
-        "binomial, a random photo": single,
-        "binomial, any photo": closest,
-    }.items():
-        within = [c for c in candidate_thresholds(values).tolist() if (values < c).sum() < most]
-        found[name] = within[-1]
-    return found
 
 
 def simulated(target: float, confidence: float, n_labels: int, runs: int) -> None:
