@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from db import Threshold
 from retrieval.asking import Question, answer, answer_many, named_rule, question, search
 from retrieval.asking_together import AsksTogether
-from retrieval.building import BuildReport, Progress
+from retrieval.building import Progress
 from retrieval.calibration import tune_threshold
 from retrieval.checking import CheckReport, check
 from retrieval.conditions import Where, conditions
@@ -23,26 +23,21 @@ from retrieval.encoders import Encoder
 from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
-from retrieval.filling import add_sources, sources_of, sync_folder
-from retrieval.first_threshold import require_unlearnt, tune_first_threshold
+from retrieval.fillable import Fillable
+from retrieval.first_threshold import require_unlearnt
 from retrieval.folder import GalleryInfo, create_gallery, describe, open_gallery
-from retrieval.generations import STALE_SHARE
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
 from retrieval.paths import any_path
 from retrieval.place import Place
 from retrieval.proving import Found
-from retrieval.sources import Source
 from retrieval.verifying.reranking import NAME as VERIFIER
 from retrieval.with_encoder import Opened
 
 DEFAULT_ENCODER = "efficientnet_lite0"
 
-# Fewer items than this bring no new index file, unless too much has gathered.
-_FEW, _OVERDUE_SHARE = 100, 0.3
 
-
-class Gallery(AsksTogether):
+class Gallery(AsksTogether, Fillable):
     """An open gallery. Use it as a context manager, or close it.
 
     Example:
@@ -123,91 +118,6 @@ class Gallery(AsksTogether):
         _traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    # Filling
-
-    def build(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        labels: str | None = None,
-        prune: bool = False,
-        allow_duplicates: bool = False,
-        progress: Progress | None = None,
-    ) -> BuildReport:
-        """Bring the gallery in line with a folder of photos; run again, it does what is new.
-
-        Args:
-            folder: Searched with all its subfolders.
-            labels: `folder` (the parent folder's name), `none`, or the path of a CSV with the
-                columns `path` and `label`. `None`: as the last time, at first `folder`.
-            prune: Also remove the items whose photo is gone.
-            allow_duplicates: Store photos whose bytes are stored already.
-            progress: Told how many photos of how many are done.
-
-        Raises:
-            LookalikeError: The folder or the CSV can't be read.
-        """
-        report = sync_folder(
-            self._store,
-            self.encoder,
-            any_path(folder),
-            outside=self.path,
-            labels=labels,
-            prune=prune,
-            allow_duplicates=allow_duplicates,
-            progress=progress,
-        )
-        return self._settle(report, only_if_stale=False)
-
-    def add(
-        self,
-        paths: Iterable[str | os.PathLike[str]],
-        *,
-        label: str | None = None,
-        allow_duplicates: bool = False,
-        progress: Progress | None = None,
-    ) -> BuildReport:
-        """Add photos, and folders of photos.
-
-        Args:
-            paths: Files and folders. A file is tried whatever its name.
-            label: The label of all of them. Without one, a photo in a folder named here gets its
-                parent folder's name, and a photo named itself gets none.
-            allow_duplicates: Store photos whose bytes are stored already.
-            progress: Told how many photos of how many are done.
-        """
-        return self.add_sources(
-            sources_of(map(any_path, paths), outside=self.path, label=label),
-            allow_duplicates=allow_duplicates,
-            progress=progress,
-        )
-
-    def add_sources(
-        self,
-        sources: Sequence[Source],
-        *,
-        allow_duplicates: bool = False,
-        progress: Progress | None = None,
-    ) -> BuildReport:
-        """Add photos, each with a label and metadata of its own; see `add`."""
-        report = add_sources(
-            self._store,
-            self.encoder,
-            sources,
-            allow_duplicates=allow_duplicates,
-            progress=progress,
-        )
-        return self._settle(report, only_if_stale=True)
-
-    def _settle(self, report: BuildReport, *, only_if_stale: bool) -> BuildReport:
-        if report.touched:
-            spec = self._opened.artifact.spec
-            tune_first_threshold(self._store, spec, only_if_stale=only_if_stale)
-        # A large index takes longer to write than a few photos to add: a compaction sees to that.
-        few = report.touched < _FEW
-        self._settle_index(_OVERDUE_SHARE if few else STALE_SHARE)
-        return report
 
     # Asking
 
