@@ -36,7 +36,7 @@ from retrieval.evaluation.objectives import Objective, PickedThreshold, pick_thr
 from retrieval.evaluation.tuning import NotEnoughSearches, TunedThreshold, tune_fpir
 from retrieval.paths import AnyPath
 from retrieval.proving import always
-from retrieval.rules import Rule, default_rule
+from retrieval.rules import Rule
 from retrieval.searching import Searcher
 
 TARGET_FPIR = 0.05
@@ -131,7 +131,7 @@ def tune_threshold(
     objective: str,
     strangers: AnyPath | None,
     confidence: float | None,
-    rule: Rule | None,
+    rule: Rule,
 ) -> Threshold:
     """Tune and store a threshold; see `Gallery.tune_threshold`."""
     wanted = Objective.parse(objective)
@@ -141,7 +141,6 @@ def tune_threshold(
         left_out, mine = leave_labels_out(tx), tx.encoder
         known = set(tx.label_counts())
         size = {"items": tx.count_items(), "labels": len(known)}
-    rule = rule or default_rule(len(known))
     if strangers is not None:
         encoder = open_encoder()
         require_same(mine, encoder.spec.fingerprint)

@@ -13,7 +13,7 @@ Details and calibration are those of `db.Threshold`, and may be left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from retrieval.encoders.artifact import EncoderSpec
 from retrieval.errors import EncoderError, LookalikeError
 from retrieval.evaluation.leaving_out import leave_labels_out
 from retrieval.identification import Calibration
-from retrieval.rules import RULES, default_rule
+from retrieval.rules import RULES, Rule, default_rule
 
 ENCODER = "encoder"
 """The source of a threshold that came with the encoder."""
@@ -113,6 +113,11 @@ def learnt_labels(encoder: EncoderSpec, labels: Iterable[str]) -> int:
     training = encoder.provenance.get("training")
     learnt = training.get("labels", ()) if isinstance(training, dict) else ()
     return len(set(labels) & set(learnt))
+
+
+def best_rule(encoder: EncoderSpec, labels: Collection[str]) -> Rule:
+    """Return the rule that does best on data for a gallery of these labels."""
+    return default_rule(len(labels), learnt=learnt_labels(encoder, labels) > 0)
 
 
 def require_unlearnt(encoder: EncoderSpec, labels: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from retrieval.errors import GalleryError, ImageError
 from retrieval.evaluation.protocol import Evaluation, OpenSetPlan
 from retrieval.evaluation.verification import PairEvaluation, evaluate_pairs
 from retrieval.fillable import Fillable
-from retrieval.first_threshold import require_unlearnt
+from retrieval.first_threshold import best_rule, require_unlearnt
 from retrieval.folder import GalleryInfo, create_gallery, describe, open_gallery
 from retrieval.identification import Identification, NearestItem
 from retrieval.judging import judge
@@ -164,10 +164,10 @@ class Gallery(AsksTogether, Fillable):
             image: A file's path, or the bytes of one.
             k: How many of the nearest items to return.
             threshold: τ; `None` uses the gallery's.
-            rule: What makes the score that is compared with τ: `nearest`, `margin`, `ratio`, `nac`,
-                or `verifier`, whose classifier also orders the nearest items anew. `None` takes
-                the rule of the gallery's threshold, or, where `threshold` is given, `nearest`: τ is
-                a cosine distance then.
+            rule: What makes the score that is compared with τ: `nearest`, `margin`, `rivals`,
+                `ratio`, `nac`, or `verifier`, whose classifier also orders the nearest items anew.
+                `None` takes the rule of the gallery's threshold, or, where `threshold` is given,
+                `nearest`: τ is a cosine distance then.
             where: Compare only with items that meet all of these conditions, e.g.
                 `["label=Apple|Pear", "price<3"]`; docs/filters.md explains how they are written.
 
@@ -238,7 +238,8 @@ class Gallery(AsksTogether, Fillable):
                 turn.
             confidence: With strangers and `fpir=X`: keep within X for this very threshold, with
                 this probability over the strangers supplied.
-            rule: How scores are made; `None` takes the one that does best for the number of labels.
+            rule: How scores are made; `None` takes the one that does best for the number of labels,
+                and for an encoder that was trained on them or not.
 
         Raises:
             NotEnoughLabels: There are too few labels for the promise; the text says how many it
@@ -246,8 +247,9 @@ class Gallery(AsksTogether, Fillable):
             LookalikeError: The objective is none or out of reach, or the strangers can't be used.
         """
         opened = self._latest()
+        spec, labels = opened.artifact.spec, list(self.labels())
         if strangers is None:
-            require_unlearnt(opened.artifact.spec, list(self.labels()))
+            require_unlearnt(spec, labels)
         return tune_threshold(
             self._store,
             opened.searcher,
@@ -255,7 +257,7 @@ class Gallery(AsksTogether, Fillable):
             objective=objective,
             strangers=any_path(strangers) if strangers is not None else None,
             confidence=confidence,
-            rule=named_rule(rule),
+            rule=named_rule(rule) or best_rule(spec, labels),
         )
 
     # Looking after

@@ -17,7 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 # The distance of two photos that have nothing in common: where a missing rival is taken to stand.
 UNRELATED = 1.0
 # With fewer labels the next one says too little: docs/rules.md has the measurement.
-_LABELS_FOR_MARGIN = 10
+_LABELS_FOR_RIVALS = 10
+# How much of the mean distance of the next two labels counts.
+_WEIGHT = 0.9
 # Neighborhood Aware Cosine's own choice of neighbours and temperature.
 _NEIGHBOURS, _TEMPERATURE = 16, 0.07
 
@@ -67,6 +69,11 @@ def _margin(distances: Distances) -> Distances:
     return distances[:, 0] + (UNRELATED - distances[:, 1]) / 2
 
 
+def _rivals(distances: Distances) -> Distances:
+    others: Distances = distances[:, 1:].mean(axis=1)
+    return distances[:, 0] + _WEIGHT * (UNRELATED - others)
+
+
 def _ratio(distances: Distances) -> Distances:
     # Two identities at distance 0 can't be told apart at all.
     return distances[:, 0] / np.maximum(distances[:, 1], np.finfo(np.float32).tiny)
@@ -86,6 +93,9 @@ RULES = {
         # d1 + (1 - d2) / 2: the order of 2 d1 - d2, so each step the next label comes nearer costs
         # half a step of the nearest; equal to d1 where the next label is unrelated.
         Rule("margin", 2, _margin),
+        # d1 + 0.9 (1 - (d2 + d3) / 2): what is strange to an encoder that was trained on the labels
+        # lies between several of them.
+        Rule("rivals", 3, _rivals),
         # d1 / d2: Lowe, "Distinctive Image Features from Scale-Invariant Keypoints", section 7.1.
         Rule("ratio", 2, _ratio),
         # One minus Neighborhood Aware Cosine over each label's nearest item: arXiv 2301.01922.
@@ -95,9 +105,16 @@ RULES = {
 NEAREST = RULES["nearest"]
 
 
-def default_rule(labels: int) -> Rule:
-    """Return the rule that does best on data, given how many labels the gallery has."""
-    return RULES["margin"] if labels >= _LABELS_FOR_MARGIN else NEAREST
+def default_rule(labels: int, *, learnt: bool = False) -> Rule:
+    """Return the rule that does best on data: docs/rules.md.
+
+    Args:
+        labels: How many the gallery has.
+        learnt: Whether the encoder was trained on them.
+    """
+    if labels < _LABELS_FOR_RIVALS:
+        return NEAREST
+    return RULES["rivals" if learnt else "margin"]
 
 
 def merge(nearest_mate: ArrayLike, rivals: ArrayLike) -> Distances:

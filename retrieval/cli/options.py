@@ -85,7 +85,7 @@ gallery_or_not = click.option(
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md)."
 )
-_RULES = ["nearest", "margin", "ratio", "nac"]
+_RULES = ["nearest", "margin", "rivals", "ratio", "nac"]
 rule = click.option(
     "--rule",
     type=click.Choice(_RULES),

@@ -65,7 +65,7 @@ class EvaluationPlan(BaseModel):
         json_schema_extra={"examples": [{"strangers": 0.2, "repeats": 10, "seed": 0}]},
     )
 
-    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
+    rule: Literal["nearest", "margin", "rivals", "ratio", "nac"] | None = Field(
         default=None, description="Null takes the rule of the threshold."
     )
     strangers: float | None = Field(

@@ -39,7 +39,7 @@ async def identify(
         ),
     ] = None,
     rule: Annotated[
-        Literal["nearest", "margin", "ratio", "nac", "verifier"] | None,
+        Literal["nearest", "margin", "rivals", "ratio", "nac", "verifier"] | None,
         Query(description="What makes the score that is compared with the threshold."),
     ] = None,
     where: Annotated[list[Condition] | None, Query(max_length=50, description=WHERE)] = None,

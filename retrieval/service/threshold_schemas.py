@@ -72,7 +72,7 @@ class NewThreshold(BaseModel):
     )
 
     value: float = Field(ge=0, le=2, allow_inf_nan=False)
-    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
+    rule: Literal["nearest", "margin", "rivals", "ratio", "nac"] | None = Field(
         default=None, description="Null keeps the rule in force."
     )
 
@@ -91,6 +91,6 @@ class Tuning(BaseModel):
         max_length=50,
         description="`fpir=X`, `far=X`, `precision=X`, `f1`, `accuracy` or `eer`.",
     )
-    rule: Literal["nearest", "margin", "ratio", "nac"] | None = Field(
+    rule: Literal["nearest", "margin", "rivals", "ratio", "nac"] | None = Field(
         default=None, description="Null takes the one that does best for the number of labels."
     )

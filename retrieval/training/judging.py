@@ -54,7 +54,7 @@ class HeldOut:
         """
         asked = np.concatenate([division.known, division.strangers])
         self._labels = codes[division.strangers]
-        self._rule = default_rule(len(np.unique(codes[division.train])))
+        self._rule = default_rule(len(np.unique(codes[division.train])), learnt=True)
         gallery = vectors[division.train].astype(np.float16)
         compared = compare(
             vectors[asked], codes[asked], gallery, codes[division.train], rivals=_RIVALS

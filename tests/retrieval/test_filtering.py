@@ -244,7 +244,7 @@ def test_where_nobody_is_left_it_is_unknown(
     assert answer.note == NOBODY
 
 
-@pytest.mark.parametrize("rule", ["margin", "ratio", "nac"])
+@pytest.mark.parametrize("rule", ["margin", "rivals", "ratio", "nac"])
 def test_where_rivals_are_left_out_no_promise_is_made(
     gallery: Gallery, photos: Path, rule: str
 ) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from retrieval import EncoderError, Gallery, LookalikeError
 from retrieval.encoders import Artifact
-from retrieval.first_threshold import travelling_threshold
+from retrieval.first_threshold import best_rule, travelling_threshold
 
 BROUGHT: dict[str, Any] = {
     "value": 0.41,
@@ -120,6 +121,37 @@ def test_labels_an_encoder_learnt_tell_nothing_about_strangers(
         gallery.build(photos)
         gallery.tune_threshold(objective="f1")
         assert gallery.threshold() is not None
+
+
+def test_the_rule_depends_on_what_the_encoder_was_trained_on(
+    tiny_encoder: Path, tmp_path: Path
+) -> None:
+    labels = [str(label) for label in range(10)]
+    for name, learnt, rule in (("other", "x", "margin"), ("own", "3", "rivals")):
+        spec = Artifact.load(taught(tiny_encoder, tmp_path / name, [learnt])).spec
+        assert best_rule(spec, labels).name == rule
+        assert best_rule(spec, labels[:9]).name == "nearest"
+
+
+@pytest.mark.parametrize(("learnt", "rule"), [("red", "rivals"), ("somebody else", "margin")])
+def test_a_threshold_that_is_tuned_takes_that_rule(
+    tiny_encoder: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    learnt: str,
+    rule: str,
+) -> None:
+    monkeypatch.setattr("retrieval.rules._LABELS_FOR_RIVALS", 3)
+    (tmp_path / "strangers" / "violet").mkdir(parents=True)
+    for name in ("one", "two"):
+        colour = (150, 80, 200 if name == "one" else 210)
+        Image.new("RGB", (40, 30), colour).save(tmp_path / "strangers" / "violet" / f"{name}.png")
+    encoder = taught(tiny_encoder, tmp_path / "taught", [learnt])
+    with Gallery.create(tmp_path / "gallery", encoder=str(encoder)) as gallery:
+        gallery.build(photos)
+        tuned = gallery.tune_threshold(objective="f1", strangers=tmp_path / "strangers")
+    assert tuned.rule == rule
 
 
 def taught(encoder: Path, folder: Path, labels: list[str]) -> Path:

@@ -23,6 +23,8 @@ def by_hand(rule: str, near: list[float]) -> float:
         return first
     if rule == "margin":
         return first + (1 - others[0]) / 2
+    if rule == "rivals":
+        return first + 0.9 * (1 - (others[0] + others[1]) / 2)
     if rule == "ratio":
         return first / max(others[0], 1.1754943508222875e-38)
     weights = [math.exp(-one / 0.07) for one in [first, *others]]
@@ -70,6 +72,7 @@ def test_a_gallery_without_items_gives_no_score() -> None:
 def test_two_identities_at_no_distance_cannot_be_told_apart() -> None:
     assert RULES["ratio"]([[0.0, 0.0]])[0] == 0
     assert RULES["margin"]([[0.0, 0.0]])[0] == 0.5
+    assert RULES["rivals"]([[0.0, 0.0, 0.0]])[0] == 0.9
 
 
 def test_nac_tells_sure_scores_apart() -> None:
@@ -86,6 +89,10 @@ def test_few_labels_are_decided_by_the_nearest_item_alone() -> None:
     assert [default_rule(labels).name for labels in (0, 9, 10, 1000)] == [
         *("nearest", "nearest", "margin", "margin")
     ]
+
+
+def test_an_encoder_that_was_trained_on_the_labels_has_a_rule_of_its_own() -> None:
+    assert [default_rule(labels, learnt=True).name for labels in (9, 10)] == ["nearest", "rivals"]
 
 
 @given(

@@ -153,7 +153,7 @@ def test_hand_worked_decisions() -> None:
 def test_a_rule_changes_scores_and_never_names() -> None:
     asked = [Query(0.2, [0.4]), Query(0.4, [0.2]), Query(None, [0.6]), Query(0.5, [])]
     plain = searches(asked)
-    for name in ("margin", "ratio", "nac"):
+    for name in ("margin", "rivals", "ratio", "nac"):
         other = searches(asked, RULES[name])
         assert other.right.tolist() == plain.right.tolist()
         assert other.mated.tolist() == plain.mated.tolist()

@@ -68,6 +68,14 @@ def test_figures_and_threshold_by_brute_force(seed: int, embedded: Embedded) -> 
     assert {name: details[name] for name in counts} == counts
 
 
+def test_from_ten_labels_on_the_rule_is_that_of_trained_encoders(embedded: Embedded) -> None:
+    train, known = ([code for code in range(10) for _ in range(count)] for count in (5, 2))
+    codes, division = divided(train, known, [10] * 30 + [11] * 30)
+    threshold = HeldOut(embedded(codes.tolist(), spread=0.9), codes, division).threshold()
+    assert threshold is not None
+    assert threshold["rule"] == "rivals"
+
+
 def test_with_labels_enough_the_threshold_is_that_of_a_promise(embedded: Embedded) -> None:
     codes, division = divided(TRAIN, KNOWN, [4 + n // 3 for n in range(60)])
     vectors = embedded(codes.tolist(), spread=0.9)
