@@ -177,7 +177,7 @@ def all_rules(queries: Photos, gallery: Photos) -> Iterator[tuple[str, Searches]
     for name, measure in measures.items():
         ordered = np.sort(measure, axis=1)
         yield name, told(measure, first(ordered))
-        for rule in ("margin", "ratio", "nac"):
+        for rule in ("margin", "rivals", "ratio", "nac"):
             yield f"{name}: {rule}", told(measure, RULES[rule](ordered))
     for k, temperature in ((10, math.inf), (50, 0.05)):
         votes = vote(near, k, temperature)
