@@ -147,15 +147,16 @@ def judge(
     gallery = train[~hidden]
     row += [recall(gallery, val), recall(train[~hidden & ~back], train[~hidden & back])]
     protocols = {
-        "strangers from VAL": val,
-        "strangers from TRAIN and VAL": val.and_(train[hidden]),
+        "strangers from VAL": (gallery, val),
+        "strangers from TRAIN and VAL": (gallery, val.and_(train[hidden])),
+        "near-duplicates, strangers from TRAIN": (train[~hidden & ~back], train[hidden | back]),
     }
     return {
         protocol: {
             rule: dirs(searches, queries.codes, DRAWS if rule in RULES else 0)
-            for rule, searches in all_rules(queries, gallery)
+            for rule, searches in all_rules(queries, known)
         }
-        for protocol, queries in protocols.items()
+        for protocol, (known, queries) in protocols.items()
     }
 
 
