@@ -22,6 +22,7 @@ from db.records import (
 from db.rows import Rows
 from db.sharing import Share
 from db.store import Store
+from db.texts import require_key, require_text
 from db.writer import Writer
 
 __all__ = [
@@ -48,5 +49,7 @@ __all__ = [
     "compare",
     "copy_rows",
     "is_url",
+    "require_key",
     "require_local",
+    "require_text",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from db import StoreError, require_key, require_text
 from retrieval.errors import LabelsError, LookalikeError
 from retrieval.images import IMAGE_SUFFIXES
 from retrieval.paths import AnyPath, any_path, missing, open_text, within
@@ -132,7 +133,8 @@ def read_labels(
         The labels by absolute path, in the order of the file.
 
     Raises:
-        LabelsError: A column is missing, a row doesn't fit, or two rows name the same photo.
+        LabelsError: A column is missing, a row doesn't fit or holds what can't be kept, or two rows
+            name the same photo.
     """
     labels: dict[AnyPath, Label] = {}
     rows: dict[str, int] = {}
@@ -145,6 +147,12 @@ def read_labels(
         elif must_exist and not os.path.exists(path):  # noqa: PTH110 - takes any name
             raise _not_there(file, row, path)
         labels[path] = Label(values.pop("label") or None, values)
+        try:
+            require_key(f"{file}, row {row}, column label:", labels[path].label)
+            for column, value in values.items():
+                require_text(f"{file}, row {row}, column {column}:", value)
+        except StoreError as error:
+            raise LabelsError(str(error)) from None
     # Asked at the end, as many objects can be asked for together.
     if gone := missing(rows):
         first = min(gone, key=rows.__getitem__)
