@@ -13,7 +13,8 @@ from retrieval.rules import NEAREST, Rule
 
 NO_THRESHOLD = (
     "This gallery has no threshold, so there is no verdict: its labels have too few items to tune "
-    "one; give --threshold, or add photos and run build-index again."
+    "one, or its encoder was trained on them; give --threshold, add photos and run build-index "
+    "again, or supply others with tune-threshold --strangers."
 )
 OUTGROWN = (
     "The gallery had {then:,} items when its threshold was tuned and has {now:,} now, so other "

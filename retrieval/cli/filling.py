@@ -187,7 +187,12 @@ def _print_report(report: BuildReport, gallery: Gallery, *, as_json: bool) -> No
     if info.threshold is not None:
         click.echo(told_threshold(info.threshold))
     elif info.items:
-        click.echo(
-            "no threshold: tuning one takes two labels with several items and twenty items in all; "
-            "until then query shows neighbours without a verdict"
-        )
+        from retrieval.first_threshold import learnt_labels
+
+        why = "tuning one takes two labels with several items and twenty items in all"
+        if learnt_labels(gallery.encoder.spec, gallery.labels()):
+            why = (
+                "the encoder was trained on labels of this gallery, which tell nothing about "
+                "strangers any more; supply some with tune-threshold --strangers"
+            )
+        click.echo(f"no threshold: {why}; until then query shows neighbours without a verdict")

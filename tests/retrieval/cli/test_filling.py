@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 from PIL import Image
+
+from retrieval.encoders import Artifact
 
 Run = Callable[..., Result]
 Ask = Callable[..., list[dict[str, Any]]]
@@ -37,6 +40,16 @@ def test_a_first_build_says_what_it_added(
     assert third.startswith("no threshold: ")
     assert result.stderr == ""
     assert sorted(path.name for path in gallery.iterdir()) == ["encoder", "gallery.db", "index"]
+
+
+def test_a_build_says_when_its_encoder_was_trained_on_its_labels(
+    run: Run, photos: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    artifact = Artifact.load(tiny_encoder).copy_to(tmp_path / "taught")
+    provenance = artifact.spec.provenance | {"training": {"labels": ["red"]}}
+    Artifact.describe(tmp_path / "taught", replace(artifact.spec, provenance=provenance))
+    result = run("build-index", photos, "-g", tmp_path / "g", "--encoder", tmp_path / "taught")
+    assert result.stdout.splitlines()[2].startswith("no threshold: the encoder was trained on")
 
 
 def test_a_first_build_says_so_in_json(
