@@ -129,8 +129,9 @@ class IvfIndex:
         if not found or not len(queries):
             return Hits.empty(len(queries), k, error=self._error)
         least = math.ceil(_PLENTY * found * self._main.nlist / count)
+        # Of some of the vectors the nearest are farther off; and who asks for all cells gets them.
         if allow is not None or probes >= self._main.nlist:
-            least = probes  # of some of the vectors the nearest are farther off
+            least = probes
         similarities, ids = self._look(queries, found, probes, least, selected)
         while least < self._main.nlist and len(short := np.flatnonzero(ids[:, -1] < 0)):
             probes = least = _DEEPER * max(probes, least)
