@@ -61,7 +61,9 @@ def blocks(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 class Bench:
     """Photos, their cached views, and what is trained on them."""
 
-    def __init__(self, train: Path, val: Path, work: Path, wishes: Wishes) -> None:
+    def __init__(self, train: Path, val: Path, work: Path, wishes: Wishes, name: str) -> None:
+        """Prepare; what is trained is kept in `work` under this name."""
+        self.name = name
         self.train, self.val = read_photos(train), read_photos(val)
         self.network = starting_network(wishes)
         plan = make_plan(wishes, self.network, self.train, divide(self.train, seed=wishes.seed))
@@ -89,7 +91,7 @@ class Bench:
 
     def trained(self, fold: int, known: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
         """Train on the known photos, and embed TRAIN and VAL."""
-        kept = self.work / f"fold-{fold}.npz"
+        kept = self.work / f"{self.name}-{fold}.npz"
         if not kept.exists():
             learner = Learner(self.network, self.shape, seed=self.recipe.seed)
             places = np.flatnonzero(known)
@@ -101,7 +103,7 @@ class Bench:
                 seed=self.recipe.seed,
                 **self.recipe.loss_options,
             )
-            folder = self.work / f"fold-{fold}"
+            folder = self.work / f"{self.name}-{fold}"
             folder.mkdir(exist_ok=True)
             trainer = Trainer(learner, loss, self.views, places, codes, self.recipe, folder)
             began = time.monotonic()
@@ -185,18 +187,34 @@ def _quiet(_done: int, _total: int) -> None:
 @click.option("--mode", type=click.Choice(["head", "partial"]), default="partial")
 @click.option("--epochs", default=12, show_default=True)
 @click.option("--loss", default="arcface", show_default=True)
+@click.option(
+    "--folds", default=FOLDS, show_default=True, help="How many ways to divide the labels."
+)
+@click.option("--shuffle", type=int, help="Shuffle the labels by this seed before every fifth.")
 @click.option("--every-rule", is_flag=True, help="Show all rules of bench_rules.py.")
-def main(train: Path, val: Path, work: Path, *, every_rule: bool, **wishes: Any) -> None:
+def main(
+    train: Path,
+    val: Path,
+    work: Path,
+    *,
+    folds: int,
+    shuffle: int | None,
+    every_rule: bool,
+    **wishes: Any,
+) -> None:
     """Print the tables."""
     chosen = Wishes(**wishes)
-    bench = Bench(train, val, work, chosen)
+    bench = Bench(train, val, work, chosen, "fold" if shuffle is None else f"shuffled-{shuffle}")
     codes = bench.train.codes
+    places = np.arange(codes.max() + 1)
+    if shuffle is not None:
+        np.random.default_rng(shuffle).shuffle(places)
     block = blocks(codes)
     pretrained = bench.pretrained()
     recalls: dict[str, list[list[float]]] = {}
     judged: dict[str, dict[str, dict[str, list[NDArray[np.float64]]]]] = {}
-    for fold in range(FOLDS):
-        hidden, back = codes % FOLDS == fold, block == fold
+    for fold in range(folds):
+        hidden, back = places[codes] % FOLDS == fold, block == fold
         learnt = bench.trained(fold, ~hidden & ~back)
         encoders = {
             "pretrained": pretrained,
