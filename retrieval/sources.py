@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from db import StoreError, require_key, require_text
 from retrieval.errors import LabelsError, LookalikeError
 from retrieval.images import IMAGE_SUFFIXES
 from retrieval.paths import AnyPath, any_path, missing, open_text, within
@@ -136,6 +135,8 @@ def read_labels(
         LabelsError: A column is missing, a row doesn't fit or holds what can't be kept, or two rows
             name the same photo.
     """
+    from db import StoreError, require_key, require_text
+
     labels: dict[AnyPath, Label] = {}
     rows: dict[str, int] = {}
     for row, values in csv_rows(file, required=("path", "label")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -125,20 +126,30 @@ def test_interrupted_ten_times_a_build_ends_like_any_other(
     start = time.monotonic()
     assert subprocess.run(build("whole"), check=False, capture_output=True).returncode == 0
     took = time.monotonic() - start  # on a busy machine, longer
-    choose, told = random.Random(0), []
-    for number in range(10):
+
+    def interrupt(after: float | None) -> tuple[int, str]:
+        """Press Ctrl-C after so many seconds, or once there are items; return what it says then."""
         process = subprocess.Popen(
             build("stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        if number == 0:  # in the midst of it, however slow the machine is
+        if after is None:
             while not stored(tmp_path / "stopped" / "gallery.db") and process.poll() is None:
                 time.sleep(0.01)
         else:
-            time.sleep(choose.uniform(0, took))
+            time.sleep(after)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
-        told.append("goes on from there" in said)
-    assert told[0]
+        said = process.communicate()[1]
+        return process.returncode, said
+
+    code, said = interrupt(None)  # in the midst of it, however slow the machine is
+    for _ in range(4):
+        if code == 0:  # all was stored by the time that a busy machine sent the signal
+            shutil.rmtree(tmp_path / "stopped")
+            code, said = interrupt(None)
+    assert "goes on from there" in said, said
+    choose = random.Random(0)
+    for _ in range(9):
+        interrupt(choose.uniform(0, took))
     assert subprocess.run(build("stopped"), check=False, capture_output=True).returncode == 0
     whole, distances = contents(tmp_path / "whole")
     stopped, same = contents(tmp_path / "stopped")
