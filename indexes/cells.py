@@ -82,7 +82,7 @@ def search_cells(
 
     similarities = np.empty((len(queries), k), dtype=np.float32)
     ids = np.empty((len(queries), k), dtype=np.int64)
-    # Asked for, and needed where vectors are kept as what they differ by from their centre.
+    # FAISS asks for it, but needs it only where vectors are kept by how they differ from a centre.
     nearness = np.zeros(cells.shape, dtype=np.float32)
     # The method of Python's wrapper wants as many cells as the index was tuned to.
     index.search_preassigned_c(

@@ -283,7 +283,8 @@ class Gallery(AsksTogether, Fillable):
                 its bytes, is not compared with it, nor with items of its group. `None`: the
                 gallery's own labelled items play queries, and nothing is encoded.
             split: Only the CSV's rows of this split.
-            rule: How scores are made; `None` takes the rule of the gallery's threshold.
+            rule: How scores are made; `None` takes the rule of the gallery's threshold, or, without
+                one, what `tune_threshold` would.
             thresholds: Scores to judge the decision at, beside the gallery's threshold.
             open_set: Also hide a share of the labels from the gallery, over and over.
             report: Also write a page there, with curves and the worst photos.
@@ -297,6 +298,7 @@ class Gallery(AsksTogether, Fillable):
         return judge(
             self._store,
             self.path,
+            self._latest().artifact.spec,
             lambda: self.encoder,
             None if queries is None else any_path(queries),
             split=split,

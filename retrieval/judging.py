@@ -9,10 +9,12 @@ from db import Store
 from retrieval.belonging import require_same
 from retrieval.building import Progress
 from retrieval.encoders import Encoder
+from retrieval.encoders.artifact import EncoderSpec
 from retrieval.errors import LookalikeError
 from retrieval.evaluation.distances import gallery_vectors
 from retrieval.evaluation.inputs import read_queries
 from retrieval.evaluation.protocol import Evaluation, Judged, OpenSetPlan, evaluate
+from retrieval.first_threshold import best_rule
 from retrieval.pages.page import require_place, write_page
 from retrieval.paths import AnyPath
 from retrieval.rules import Rule
@@ -39,6 +41,7 @@ def require_places(report: Path | None, table: Path | None, *, outside: Path | N
 def judge(
     store: Store,
     folder: Path,
+    spec: EncoderSpec,
     open_encoder: Callable[[], Encoder],
     queries: AnyPath | None,
     *,
@@ -59,6 +62,8 @@ def judge(
     asked = None if queries is None else read_queries(queries, split=split)
     with store.read() as tx:
         vectors, stored, mine = gallery_vectors(tx), tx.threshold(), tx.encoder
+    if rule is None and stored is None:
+        rule = best_rule(spec, vectors.codes)
 
     def same_encoder() -> Encoder:
         encoder = open_encoder()

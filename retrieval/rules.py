@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,8 @@ _WEIGHT = 0.9
 _NEIGHBOURS, _TEMPERATURE = 16, 0.07
 
 Distances = NDArray[np.float64]
+RuleName = Literal["nearest", "margin", "rivals", "ratio", "nac"]
+"""What rules are called; where names are checked by their type."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from retrieval.evaluation.decisions import DecisionRates, DirAtFpir
 from retrieval.evaluation.metrics import Rate
 from retrieval.evaluation.openset import OpenSet
+from retrieval.rules import RuleName
 from retrieval.service.schemas import FailedPhoto
 
 
@@ -65,9 +64,7 @@ class EvaluationPlan(BaseModel):
         json_schema_extra={"examples": [{"strangers": 0.2, "repeats": 10, "seed": 0}]},
     )
 
-    rule: Literal["nearest", "margin", "rivals", "ratio", "nac"] | None = Field(
-        default=None, description="Null takes the rule of the threshold."
-    )
+    rule: RuleName | None = Field(default=None, description="Null takes the rule of the threshold.")
     strangers: float | None = Field(
         default=None, gt=0, lt=1, description="Also hide this share of the labels, over and over."
     )

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from retrieval.asking_together import Ask
 from retrieval.identification import Identification
+from retrieval.rules import RuleName
 from retrieval.service.answers import result
 from retrieval.service.problems import documented
 from retrieval.service.schemas import WHERE, Condition, Identifications
@@ -39,7 +40,7 @@ async def identify(
         ),
     ] = None,
     rule: Annotated[
-        Literal["nearest", "margin", "rivals", "ratio", "nac", "verifier"] | None,
+        Literal[RuleName, "verifier"] | None,
         Query(description="What makes the score that is compared with the threshold."),
     ] = None,
     where: Annotated[list[Condition] | None, Query(max_length=50, description=WHERE)] = None,

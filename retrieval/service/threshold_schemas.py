@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval.rules import RuleName
 from retrieval.service.schemas import examples
 
 _CALIBRATION = {"scores": [0.31, 0.42], "p_values": [0.02, 0.05], "dirs": [0.11, 0.32]}
@@ -72,9 +73,7 @@ class NewThreshold(BaseModel):
     )
 
     value: float = Field(ge=0, le=2, allow_inf_nan=False)
-    rule: Literal["nearest", "margin", "rivals", "ratio", "nac"] | None = Field(
-        default=None, description="Null keeps the rule in force."
-    )
+    rule: RuleName | None = Field(default=None, description="Null keeps the rule in force.")
 
 
 class Tuning(BaseModel):
@@ -91,6 +90,6 @@ class Tuning(BaseModel):
         max_length=50,
         description="`fpir=X`, `far=X`, `precision=X`, `f1`, `accuracy` or `eer`.",
     )
-    rule: Literal["nearest", "margin", "rivals", "ratio", "nac"] | None = Field(
+    rule: RuleName | None = Field(
         default=None, description="Null takes the one that does best for the number of labels."
     )

@@ -95,6 +95,9 @@ def test_a_query_looks_into_few_cells_or_many_as_it_needs(
     assert known < index.probes / 2
     assert np.mean(looked) > 2 * known
     assert recall(hits.ids, nearest(anywhere, stored(), np.arange(COUNT), 10)) > 0.97
+    looked.clear()
+    index.search(clustered(2, 100), 10, probes=10_000)
+    assert set(looked) == {310}  # who asks for all cells gets them
     # One at a time they go by centres in whole numbers of 8 bits, to the same cells but for a few.
     alone = np.concatenate([index.search(anywhere[n : n + 1], 10).ids for n in range(100)])
     assert recall(alone, hits.ids) > 0.99

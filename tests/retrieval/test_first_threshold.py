@@ -144,12 +144,14 @@ def test_a_threshold_that_is_tuned_takes_that_rule(
 ) -> None:
     monkeypatch.setattr("retrieval.rules._LABELS_FOR_RIVALS", 3)
     (tmp_path / "strangers" / "violet").mkdir(parents=True)
-    for name in ("one", "two"):
-        colour = (150, 80, 200 if name == "one" else 210)
-        Image.new("RGB", (40, 30), colour).save(tmp_path / "strangers" / "violet" / f"{name}.png")
+    for blue in (200, 210):
+        photo = tmp_path / "strangers" / "violet" / f"{blue}.png"
+        Image.new("RGB", (40, 30), (150, 80, blue)).save(photo)
     encoder = taught(tiny_encoder, tmp_path / "taught", [learnt])
     with Gallery.create(tmp_path / "gallery", encoder=str(encoder)) as gallery:
         gallery.build(photos)
+        if rule == "rivals":  # the other has a threshold of its own by now
+            assert gallery.evaluate().rule == rule
         tuned = gallery.tune_threshold(objective="f1", strangers=tmp_path / "strangers")
     assert tuned.rule == rule
 

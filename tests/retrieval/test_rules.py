@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval.rules import NEAREST, RULES, Rule, default_rule, merge
+from retrieval.cli import options
+from retrieval.rules import NEAREST, RULES, Rule, RuleName, default_rule, merge
 
 INF = float("inf")
 distances = st.lists(st.floats(0, 2, width=32), min_size=0, max_size=20).map(sorted)
@@ -62,6 +64,10 @@ def test_an_unrelated_rival_is_none(rule: Rule) -> None:
     assert rule([[0.25, 1.0, 1.5, *[INF] * 13]]) == alone
     if rule.name != "nac":
         assert alone == 0.25
+
+
+def test_rules_are_called_the_same_everywhere() -> None:
+    assert list(RULES) == list(get_args(RuleName)) == list(options._RULES)
 
 
 def test_a_gallery_without_items_gives_no_score() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import random
 from fractions import Fraction
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from scored_photos import INF, PHOTOS, SCORES, TARGETS, Photos, excess, shares, unzip
 
 from retrieval.errors import LookalikeError
-from retrieval.evaluation import conformal, intervals
 from retrieval.evaluation.conformal import (
     NotEnoughLabels,
     confident_threshold,
@@ -259,10 +257,3 @@ def test_forecast_never_underestimates_independent_labels(
         return sum(w * (1 - (1 - q) ** labels) for w, q in kinds) / sum(w for w, _ in kinds)
 
     assert forecast(min(1.0, fpir(n)), growth) >= fpir(n * growth) - 1e-9
-
-
-@pytest.mark.parametrize("module", [conformal, intervals])
-def test_examples_in_docstrings(module: object) -> None:
-    result = doctest.testmod(module)  # type: ignore[arg-type]
-    assert result.attempted > 0
-    assert result.failed == 0
