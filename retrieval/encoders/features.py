@@ -8,14 +8,15 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoders.batch_queue import BatchQueue
 from retrieval.encoders.compiling import HINTS
 from retrieval.encoders.preprocessing import Preprocessing
 from retrieval.encoders.rounding import rounded_for_bfloat16
@@ -61,12 +62,15 @@ class Features:
             batches: uint8 RGB, each `(n, size, size, 3)`; some 16 images each suit a CPU best.
         """
         futures: deque[Future[NDArray[np.float32]]] = deque()
-        for pixels in batches:
-            futures.append(self.submit(pixels))
-            if len(futures) > self.waiting:
+        try:
+            for pixels in batches:
+                futures.append(self.submit(pixels))
+                if len(futures) > self.waiting:
+                    yield futures.popleft().result()
+            while futures:
                 yield futures.popleft().result()
-        while futures:
-            yield futures.popleft().result()
+        finally:
+            wait(futures)  # none is left under way where what was asked for isn't wanted any more
 
 
 def compile_features(
@@ -109,25 +113,9 @@ def _with_openvino(module: nn.Module, preprocessing: Preprocessing, precision: s
     if precision == "bfloat16":
         module = rounded_for_bfloat16(module, preprocessing)
     config = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": HINTS[precision]}
-    queue = openvino.AsyncInferQueue(
-        core.compile_model(converted(module, preprocessing), "CPU", config)
-    )
-    queue.set_callback(_resolve)
-
-    def submit(pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
-        future: Future[NDArray[np.float32]] = Future()
-        queue.start_async([pixels], userdata=(future, pixels), share_inputs=True)
-        return future
-
-    return Features(precision, len(queue), submit)
-
-
-def _resolve(request: Any, userdata: tuple[Future[NDArray[np.float32]], object]) -> None:
-    future, _ = userdata
-    try:
-        future.set_result(request.get_output_tensor(0).data.copy())
-    except Exception as error:  # noqa: BLE001 - handed to whoever waits for the result
-        future.set_exception(error)
+    compiled = core.compile_model(converted(module, preprocessing), "CPU", config)
+    queue = BatchQueue(compiled, lambda outputs: outputs)
+    return Features(precision, len(queue), queue.submit)
 
 
 def _with_torch(module: nn.Module, preprocessing: Preprocessing) -> Features:

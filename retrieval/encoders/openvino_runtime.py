@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.encoders.artifact import OPENVINO_MODELS, Artifact, EncoderSpec
+from retrieval.encoders.batch_queue import BatchQueue
 from retrieval.encoders.compiling import HINTS, compiled_network
 from retrieval.encoders.protocol import normalise
 from retrieval.errors import EncoderError
@@ -73,16 +74,14 @@ class OpenVinoEncoder:
 
     def submit(self, pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
         """Queue a batch; see `Encoder.submit`."""
-        future: Future[NDArray[np.float32]] = Future()
-        with self._queue_lock:  # the queue itself takes from one thread at a time
-            # The pixels are shared, not copied: the user data keeps them alive until the callback.
-            self._queue.start_async([pixels], userdata=(future, pixels), share_inputs=True)
-        return future
+        with self._queue_lock:  # it is compiled once, whichever thread is first
+            queue = self._queue
+        return queue.submit(pixels)
 
     def close(self) -> None:
         """Finish what was submitted."""
         if "_queue" in self.__dict__:
-            self._queue.wait_all()
+            self._queue.wait()
 
     @cached_property
     def _single_request(self) -> Any:
@@ -94,22 +93,10 @@ class OpenVinoEncoder:
         return self._compiled("LATENCY").create_infer_request()
 
     @cached_property
-    def _queue(self) -> Any:
-        import openvino
-
-        queue = openvino.AsyncInferQueue(self._compiled("THROUGHPUT"))
-        queue.set_callback(_resolve)
-        return queue
+    def _queue(self) -> BatchQueue:
+        return BatchQueue(self._compiled("THROUGHPUT"), normalise)
 
     def _compiled(self, hint: str, *, images: int | None = None) -> Any:
         return compiled_network(
             self._core, self._artifact, precision=self._precision, hint=hint, images=images
         )
-
-
-def _resolve(request: Any, userdata: tuple[Future[NDArray[np.float32]], object]) -> None:
-    future, _ = userdata
-    try:
-        future.set_result(normalise(request.get_output_tensor(0).data.copy()))
-    except Exception as error:  # noqa: BLE001 - handed to whoever waits for the result
-        future.set_exception(error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -103,6 +105,22 @@ def test_no_more_batches_are_fetched_than_are_under_way(network: Network) -> Non
         next(made)
         assert fetched <= taken + features.waiting
     assert len(list(made)) == 36
+
+
+def test_no_batch_is_under_way_when_no_more_are_wanted(network: Network) -> None:
+    features = compile_features(network.module, network.preprocessing, "float32")
+    submitted = []
+
+    def submit(pixels: NDArray[np.uint8]) -> Future[NDArray[np.float32]]:
+        submitted.append(features.submit(pixels))
+        return submitted[-1]
+
+    batches = (np.zeros((32, 160, 160, 3), np.uint8) for _ in range(40))
+    made = replace(features, submit=submit).over(batches)
+    next(made)
+    made.close()
+    assert 1 < len(submitted) < 40
+    assert all(future.done() for future in submitted)
 
 
 @pytest.mark.usefixtures("runtime")
