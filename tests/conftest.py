@@ -25,10 +25,6 @@ from retrieval import BuildReport, Gallery
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220)}
 
-# Parts of the names of tests that one worker is to run: of a server of which a machine holds one,
-# and of photos that take long to embed.
-GROUPS = ("milvus", "grocery")
-
 # Nothing may reach for a hub: the published weights are never needed here.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tests run side by side: threads that fight for the same cores make all of them slower.
@@ -248,15 +244,8 @@ def grocery_gallery(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give all tests of a group to one worker, by their names.
-
-    The mark `xdist_group` would say it at each test, but xdist 3.8 can't tell it to pytest 9.2.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByGroup(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return next((group for group in GROUPS if group in nodeid), nodeid)
+    """Give all tests of a group to one worker."""
+    from by_group import ByGroup
 
     return ByGroup(config, log)
 
