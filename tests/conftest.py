@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
-from milvus_server import MilvusProcess
+from milvus_server import LentMilvus, MilvusProcess
 from object_store import KEY_ID, SECRET, Bucket, ObjectServer
 from PIL import Image, ImageDraw
 from postgres_server import PostgresServer
@@ -48,14 +48,18 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def milvus_server() -> Iterator[MilvusProcess]:
-    """A Milvus server, for tests that leave it running.
+@pytest.fixture(scope="session")
+def lent_milvus() -> Iterator[LentMilvus]:
+    """The Milvus server of this worker, while there is one: a machine holds one at a time."""
+    lent = LentMilvus()
+    yield lent
+    lent.give_back()
 
-    As a machine holds one, it is given back after each module: somebody may be waiting for it.
-    """
-    with MilvusProcess() as server:
-        yield server
+
+@pytest.fixture(scope="module")
+def milvus_server(lent_milvus: LentMilvus) -> MilvusProcess:
+    """A Milvus server, for tests that leave it running."""
+    return lent_milvus.take()
 
 
 @pytest.fixture

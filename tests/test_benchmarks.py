@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from milvus_server import LentMilvus
 
 import retrieval
 
@@ -91,7 +92,8 @@ def test_larger_galleries_are_extrapolated() -> None:
 
 
 @pytest.mark.slow
-def test_backends_are_compared_up_to_milvus() -> None:
+def test_backends_are_compared_up_to_milvus(lent_milvus: LentMilvus) -> None:
+    lent_milvus.give_back()  # the benchmark starts its own
     sizes = ["--items", "2000", "--dim", "16", "--queries", "20", "--turns", "1"]
     told = _printed("bench_backends.py", *sizes)
     rows = [line.strip("| ").split(" | ") for line in told if line[:1] == "|" and "---" not in line]

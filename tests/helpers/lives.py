@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -48,3 +49,9 @@ def lookalike(*arguments: str) -> None:
     from retrieval.cli import main
 
     main(arguments)
+
+
+def interruptible_lookalike(*arguments: str) -> None:
+    """Run the command so that Ctrl-C reaches it, though the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    lookalike(*arguments)

@@ -104,6 +104,25 @@ class MilvusProcess:
         os.close(self._lock)
 
 
+class LentMilvus:
+    """A server that is started when it is first asked for, and then serves everybody who asks."""
+
+    def __init__(self) -> None:
+        self._server: MilvusProcess | None = None
+        self._running = contextlib.ExitStack()
+
+    def take(self) -> MilvusProcess:
+        """Return the server."""
+        if self._server is None:
+            self._server = self._running.enter_context(MilvusProcess())
+        return self._server
+
+    def give_back(self) -> None:
+        """Stop it: whoever waits for the machine's one server can have it."""
+        self._server = None
+        self._running.close()
+
+
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)

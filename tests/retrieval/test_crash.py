@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import crash_worker
 import numpy as np
 import pytest
-from lives import born
+from lives import born, interruptible_lookalike
 from PIL import Image
 
 from retrieval import Gallery
 
 ROUNDS, KILLS_A_ROUND = 8, 25
-# A process started in the background may have been told to ignore the signal.
-COMMAND = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from retrieval.cli import main
-main()
-"""
 
 
 @pytest.fixture
@@ -100,11 +93,11 @@ def test_killed_at_random_moments(
 def test_interrupted_ten_times_a_build_ends_like_any_other(
     tmp_path: Path, tiny_encoder: Path, draw_photo: Callable[..., Image.Image]
 ) -> None:
-    photos = tmp_path / "photos"
+    photos, out, said = (tmp_path / name for name in ("photos", "out", "said"))
     for number in range(400):
         place = photos / f"{number % 7}"
         place.mkdir(parents=True, exist_ok=True)
-        draw_photo("red", number, size=(960, 720)).save(place / f"{number}.png")
+        draw_photo("red", number, size=(640, 480)).save(place / f"{number}.png", compress_level=1)
 
     def contents(gallery: Path) -> tuple[list[tuple[object, ...]], np.ndarray]:
         with Gallery.open(gallery) as opened:
@@ -115,9 +108,14 @@ def test_interrupted_ten_times_a_build_ends_like_any_other(
         shown = [(item.path, item.label, item.content_hash, item.width) for item in items]
         return shown, np.array([[one.distance for one in answer] for answer in nearest])
 
-    def build(gallery: str) -> list[str]:
-        arguments = ["build-index", str(photos), "-g", str(tmp_path / gallery)]
-        return [sys.executable, "-c", COMMAND, *arguments, "--encoder", str(tiny_encoder)]
+    def build(gallery: str) -> BaseProcess:
+        arguments = ["build-index", photos, "-g", tmp_path / gallery, "--encoder", tiny_encoder]
+        return born(interruptible_lookalike, *map(str, arguments), out=out, trouble=said)
+
+    def finish(gallery: str) -> None:
+        process = build(gallery)
+        process.join()
+        assert process.exitcode == 0, said.read_text()
 
     def stored(database: Path) -> int:
         if not database.exists():
@@ -128,29 +126,29 @@ def test_interrupted_ten_times_a_build_ends_like_any_other(
             except sqlite3.OperationalError:  # being made
                 return 0
 
-    start = time.monotonic()
-    assert subprocess.run(build("whole"), check=False, capture_output=True).returncode == 0
-    took = time.monotonic() - start  # on a busy machine, longer
-
-    def interrupt(after: float | None) -> str:
-        """Press Ctrl-C after so many seconds, or once there are items; return what it says then."""
-        process = subprocess.Popen(
-            build("stopped"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def interrupt(after: float | None) -> None:
+        """Press Ctrl-C after so many seconds, or once there are items."""
+        process = build("stopped")
         if after is None:
-            while not stored(tmp_path / "stopped" / "gallery.db") and process.poll() is None:
+            while not stored(tmp_path / "stopped" / "gallery.db") and process.is_alive():
                 time.sleep(0.01)
         else:
             time.sleep(after)
-        process.send_signal(signal.SIGINT)
-        return process.communicate()[1]
+        if process.is_alive():
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGINT)
+        process.join()
 
+    start = time.monotonic()
+    finish("whole")
+    took = time.monotonic() - start  # on a busy machine, longer
     # In the midst of it, however slow the machine is.
-    assert "goes on from there" in interrupt(None)
+    interrupt(None)
+    assert "goes on from there" in said.read_text()
     choose = random.Random(0)
     for _ in range(9):
         interrupt(choose.uniform(0, took))
-    assert subprocess.run(build("stopped"), check=False, capture_output=True).returncode == 0
+    finish("stopped")
     whole, distances = contents(tmp_path / "whole")
     stopped, same = contents(tmp_path / "stopped")
     assert stopped == whole
