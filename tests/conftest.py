@@ -48,6 +48,13 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may kill."""
+    with PostgresServer() as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def lent_milvus() -> Iterator[LentMilvus]:
     """The Milvus server of this worker, while there is one: a machine holds one at a time."""

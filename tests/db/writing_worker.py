@@ -1,4 +1,4 @@
-"""Writes to a store, and prints what it was told is done. Run by test_postgres.py.
+"""Writes to a store, and prints what it was told is done. Run by test_postgres_sharing.py.
 
 `python writing_worker.py STORE NAME TIMES` adds two items and removes one, so many times;
 `python writing_worker.py STORE claim PATH` claims a photo, and waits to be killed.

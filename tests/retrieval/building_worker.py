@@ -1,6 +1,6 @@
 """Runs `lookalike`, telling what a build embeds and what it was told is stored.
 
-Run by test_engine_faults.py: `python building_worker.py EVENTS ARGUMENT…`. It builds once a line
+Run by test_building_faults.py: `python building_worker.py EVENTS ARGUMENT…`. It builds once a line
 comes in, so that several can begin together.
 """
 
