@@ -15,6 +15,7 @@ FOLDER keeps what was computed, so that a run which was stopped goes on.
 from __future__ import annotations
 
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,8 @@ def blocks(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 class Bench:
     """Photos, their cached views, and what is trained on them."""
 
-    def __init__(self, train: Path, val: Path, work: Path, wishes: Wishes, name: str) -> None:
-        """Prepare; what is trained is kept in `work` under this name."""
-        self.name = name
+    def __init__(self, train: Path, val: Path, work: Path, wishes: Wishes) -> None:
+        """Prepare; what is computed is kept in `work`."""
         self.train, self.val = read_photos(train), read_photos(val)
         self.network = starting_network(wishes)
         plan = make_plan(wishes, self.network, self.train, divide(self.train, seed=wishes.seed))
@@ -89,9 +89,9 @@ class Bench:
             for views, photos in ((self.views, self.train), (self.asked, self.val))
         )
 
-    def trained(self, fold: int, known: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
-        """Train on the known photos, and embed TRAIN and VAL."""
-        kept = self.work / f"{self.name}-{fold}.npz"
+    def trained(self, division: str, known: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
+        """Train on the known photos of a division, and embed TRAIN and VAL."""
+        kept = self.work / f"{division}.npz"
         if not kept.exists():
             learner = Learner(self.network, self.shape, seed=self.recipe.seed)
             places = np.flatnonzero(known)
@@ -103,12 +103,12 @@ class Bench:
                 seed=self.recipe.seed,
                 **self.recipe.loss_options,
             )
-            folder = self.work / f"{self.name}-{fold}"
+            folder = self.work / division
             folder.mkdir(exist_ok=True)
             trainer = Trainer(learner, loss, self.views, places, codes, self.recipe, folder)
             began = time.monotonic()
             trainer.run(tell=lambda _moment: None)
-            click.echo(f"fold {fold}: {time.monotonic() - began:.0f} s", err=True)
+            click.echo(f"{division}: {time.monotonic() - began:.0f} s", err=True)
             learner.trained.eval()
             vectors = [
                 self._embed(learner.trained, views, len(photos))
@@ -190,7 +190,13 @@ def _quiet(_done: int, _total: int) -> None:
 @click.option(
     "--folds", default=FOLDS, show_default=True, help="How many ways to divide the labels."
 )
-@click.option("--shuffle", type=int, help="Shuffle the labels by this seed before every fifth.")
+@click.option(
+    "--shuffle",
+    "shuffles",
+    type=int,
+    multiple=True,
+    help="Shuffle the labels by this seed before every fifth; each seed has divisions of its own.",
+)
 @click.option("--every-rule", is_flag=True, help="Show all rules of bench_rules.py.")
 def main(
     train: Path,
@@ -198,24 +204,25 @@ def main(
     work: Path,
     *,
     folds: int,
-    shuffle: int | None,
+    shuffles: tuple[int, ...],
     every_rule: bool,
     **wishes: Any,
 ) -> None:
     """Print the tables."""
     chosen = Wishes(**wishes)
-    bench = Bench(train, val, work, chosen, "fold" if shuffle is None else f"shuffled-{shuffle}")
+    bench = Bench(train, val, work, chosen)
     codes = bench.train.codes
-    places = np.arange(codes.max() + 1)
-    if shuffle is not None:
-        np.random.default_rng(shuffle).shuffle(places)
+    labels = np.arange(codes.max() + 1)
+    orders = {
+        f"shuffled-{seed}": np.random.default_rng(seed).permutation(labels) for seed in shuffles
+    } or {"fold": labels}
     block = blocks(codes)
     pretrained = bench.pretrained()
     recalls: dict[str, list[list[float]]] = {}
     judged: dict[str, dict[str, dict[str, list[NDArray[np.float64]]]]] = {}
-    for fold in range(folds):
+    for (order, places), fold in product(orders.items(), range(folds)):
         hidden, back = places[codes] % FOLDS == fold, block == fold
-        learnt = bench.trained(fold, ~hidden & ~back)
+        learnt = bench.trained(f"{order}-{fold}", ~hidden & ~back)
         encoders = {
             "pretrained": pretrained,
             **{

@@ -9,10 +9,18 @@ from pathlib import Path
 
 HELPERS = Path(__file__).parent / "helpers"
 CONFTEST = """
+import os
+
+
 def pytest_xdist_make_scheduler(config, log):
     from by_group import ByGroup
 
     return ByGroup(config, log)
+
+
+def pytest_sessionstart():
+    with open("begun-" + os.environ.get("PYTEST_XDIST_WORKER", "all"), "w"):
+        pass
 """
 TESTS = """
 import os
@@ -21,18 +29,23 @@ import time
 import pytest
 
 
-@pytest.mark.parametrize("number", range(16))
-def test_one(number):
+@pytest.mark.parametrize("number", range(100))
+def test_one(number, worker_id):
     time.sleep(0.05)
     if number == {dies}:
         os._exit(1)
+    while number == {dies} + 10 and not os.path.exists("begun-gw2"):
+        time.sleep(0.05)
+    with open(f"{{worker_id}}-one-{{number}}", "w"):
+        pass
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_grocery(number, worker_id):
-    with open(f"{{worker_id}}-{{number}}", "w"):
+    with open(f"{{worker_id}}-grocery-{{number}}", "w"):
         pass
 """
+NOBODY = -100
 
 
 def run(folder: Path, dies: int) -> str:
@@ -57,11 +70,13 @@ def run(folder: Path, dies: int) -> str:
 
 
 def test_a_worker_that_dies_is_replaced_and_the_run_ends(tmp_path: Path) -> None:
-    said = run(tmp_path, dies=5)
-    assert "1 failed, 18 passed" in said
-    assert "crashed while running 'test_some.py::test_one[5]'" in said
+    said = run(tmp_path, dies=20)
+    assert "1 failed, 102 passed" in said
+    assert "crashed while running 'test_some.py::test_one[20]'" in said
+    # With one test a worker waits for the next one, and that is all that xdist gives it.
+    assert len(list(tmp_path.glob("gw2-*"))) > 1
 
 
 def test_a_group_is_one_workers(tmp_path: Path) -> None:
-    assert "19 passed" in run(tmp_path, dies=-1)
-    assert len({path.name.split("-")[0] for path in tmp_path.glob("gw*")}) == 1
+    assert "103 passed" in run(tmp_path, dies=NOBODY)
+    assert len({path.name.split("-")[0] for path in tmp_path.glob("gw*-grocery-*")}) == 1

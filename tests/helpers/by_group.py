@@ -23,7 +23,7 @@ class ByGroup(LoadScopeScheduling):
     def schedule(self) -> None:
         """Begin, or give work to a worker that replaces one that died."""
         super().schedule()
-        # It gets one test from xdist, and with one test a worker waits for the next for ever.
+        # It gets one test from xdist, and with one test a worker waits for the next.
         for node in self.nodes:
             self._reschedule(node)
 
